@@ -1,0 +1,1 @@
+"""The compiler that fits neural networks into microcontrollers, and proves that they fit."""

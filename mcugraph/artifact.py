@@ -1,0 +1,90 @@
+"""What a compilation gives: files and figures, and the one place that writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcugraph.report import Report
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The emitted files by name, and the report."""
+
+    files: Mapping[str, bytes]
+    report: Report
+
+    def write(self, folder: str | Path) -> Path:
+        """Write all files, or none; a folder that we wrote before is replaced.
+
+        Raises ValueError where the folder is a file, is not writable, or holds files of others.
+        """
+        target = Path(folder).absolute()
+        names = sorted([*self.files, REPORT])
+        _refuse_foreign(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        except OSError as error:
+            raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
+        try:
+            fresh.chmod(0o755)
+            for name, content in self.files.items():
+                (fresh / name).write_bytes(content)
+            text = json.dumps({**self.report.as_json(), "files": names}, indent=1)
+            (fresh / REPORT).write_text(text + "\n", encoding="utf-8")
+            _replace(target, fresh)
+        except OSError as error:
+            raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return target
+
+
+def read_report(folder: str | Path) -> dict[str, object]:
+    """The report of a folder that we wrote; ValueError where it is none."""
+    path = Path(folder) / REPORT
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} was not written by mcugraph optimize: no {REPORT}") from error
+    if not isinstance(report, dict) or "schema_version" not in report:
+        raise ValueError(f"{path} is not a report of mcugraph")
+    return report
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {folder}: it is a file; choose a folder with -o")
+    present = {path.name for path in folder.iterdir()}
+    if not present:
+        return
+    own = read_report(folder).get("files") if REPORT in present else []
+    foreign = sorted(present - set(own if isinstance(own, list) else []))
+    if foreign:
+        names = ", ".join(foreign[:5])
+        raise ValueError(f"{folder} holds files of others ({names}); choose another with -o")
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put the fresh folder in the place of the old one."""
+    old = fresh.with_name(fresh.name + "-old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        os.rename(fresh, folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

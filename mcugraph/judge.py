@@ -1,0 +1,195 @@
+"""mcugraph verify: a compiled folder against the model that it was compiled from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from mcugraph.artifact import read_report
+from mcugraph.execute import Executor, OnEmulator, OnHost
+from mcugraph.load import load
+from mcugraph.measure import can_measure, roomy
+from mcugraph.oracle import Array, Oracle, labels, samples
+from mcugraph.targets import load as load_target
+from mcugraph.verify import (
+    Difference,
+    Divergence,
+    Subject,
+    bisect,
+    compare_steps,
+    run_model,
+)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to compare: samples from a file or random ones, on the host or emulated."""
+
+    data: Path | None = None
+    on: str = "host"
+    count: int = 10
+    dims: Mapping[str, int] = field(default_factory=dict)
+    target: str | None = None
+    compiler: str = "zig"
+    bisect: bool = False
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the comparison showed; `accuracy` is (ours, onnxruntime's) where labels were given."""
+
+    schema_version: int
+    model: str
+    on: str
+    samples: int
+    steps: tuple[Difference, ...]
+    model_outputs: tuple[Difference, ...]
+    top1_agreement: float | None
+    accuracy: tuple[float, float] | None
+    divergence: Divergence | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step and the whole model are as good as promised."""
+        steps = all(step.ok for step in self.steps)
+        return steps and all(output.ok_end_to_end for output in self.model_outputs)
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for json.dumps."""
+        record = asdict(replace(self, divergence=None))
+        if self.divergence is not None:
+            found = self.divergence
+            record["divergence"] = {
+                "step": found.step,
+                "tensor": found.tensor,
+                "ours": found.ours.tolist(),
+                "onnxruntime": found.theirs.tolist(),
+            }
+        return {"ok": self.ok, **record}
+
+
+def verify(model: str | Path, folder: str | Path, question: Question | None = None) -> Verification:
+    """Compare the C in `folder` with onnxruntime on `model`, step by step and as a whole.
+
+    Raises LoadError (the model) or ValueError (folder, data, compiler).
+    """
+    question = question or Question()
+    report, files = read_folder(Path(folder))
+    original = load(model, question.dims)
+    subject = Subject.of(report)
+    oracle = Oracle(_optimized(Path(folder), report), subject.tensors)
+    judge = Oracle(original)
+    if judge.inputs != oracle.inputs or judge.outputs != oracle.outputs:
+        raise ValueError(f"{folder} was compiled from another model than {model}")
+    feeds = samples(judge, question.data, question.count)
+    truths = [oracle.run(feed) for feed in feeds]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        _executor(report, files, question, Path(scratch)) as executor,
+    ):
+        steps = compare_steps(subject, executor, truths)
+        ours = [run_model(subject, executor, truth) for truth in truths]
+        found = bisect(subject, executor, truths) if question.bisect else None
+    theirs = [judge.run(feed) for feed in feeds]
+    return _verification(report, question, steps, list(zip(ours, theirs, strict=True)), found)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The report of a compiled folder, and the C files that it names."""
+    report: dict[str, Any] = read_report(folder)
+    names = [name for name in report["files"] if name.endswith((".c", ".h"))]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}; run mcugraph optimize again")
+    return report, {name: (folder / name).read_text(encoding="utf-8") for name in names}
+
+
+def _optimized(folder: Path, report: Mapping[str, Any]) -> onnx.ModelProto:
+    path = folder / f"{report['model']}.optimized.onnx"
+    if not path.is_file():
+        raise ValueError(f"{folder} lacks {path.name}; run mcugraph optimize again")
+    return load(path)
+
+
+@contextmanager
+def _executor(
+    report: Mapping[str, Any], files: Mapping[str, str], question: Question, scratch: Path
+) -> Iterator[Executor]:
+    arena = report["ram"]["arena"]
+    if question.on == "host":
+        yield OnHost(report["model"], files, arena, scratch)
+        return
+    if question.on != "emulator":
+        raise ValueError(f"--on {question.on}: there are host and emulator")
+    target = load_target(question.target or report["target"])
+    if not can_measure(target):
+        raise ValueError(
+            f"{target.name} cannot be emulated here; pip install 'mcugraph[emulate]', "
+            f"and compile for a target with an emulator"
+        )
+    flash = report["flash"]["weights"] + report["flash"]["tables"]
+    machine = roomy(target, arena, flash)
+    yield OnEmulator(report["model"], files, machine, scratch, question.compiler)
+
+
+def _verification(
+    report: Mapping[str, Any],
+    question: Question,
+    steps: list[Difference],
+    pairs: list[tuple[dict[str, Array], dict[str, Array]]],
+    found: Divergence | None,
+) -> Verification:
+    outputs = {
+        name: Difference(name, values.dtype.kind != "f") for name, values in pairs[0][0].items()
+    }
+    for ours, theirs in pairs:
+        for name, difference in outputs.items():
+            difference.add(ours[name], _quantised(report, name, theirs[name], ours[name].dtype))
+    agreement, accuracy = _top1(pairs, labels(question.data))
+    return Verification(
+        SCHEMA_VERSION,
+        report["model"],
+        question.on,
+        len(pairs),
+        tuple(steps),
+        tuple(outputs.values()),
+        agreement,
+        accuracy,
+        found,
+    )
+
+
+def _quantised(
+    report: Mapping[str, Any], name: str, values: Array, dtype: np.dtype[np.generic]
+) -> Array:
+    """A float output of onnxruntime as the integers that it was dequantised from."""
+    if values.dtype == dtype:
+        return values
+    tensor = next(t for t in report["tensors"].values() if t["onnx"] == name)
+    integers: Array = np.rint(values / tensor["scale"] + tensor["zero_point"]).astype(dtype)
+    return integers
+
+
+def _top1(
+    pairs: list[tuple[dict[str, Array], dict[str, Array]]], truth: Array | None
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Share of samples with the same class, and both accuracies where labels were given."""
+    first = next(iter(pairs[0][0]))
+    if pairs[0][0][first].size < 2:
+        return None, None
+    ours = np.array([mine[first].argmax() for mine, _ in pairs])
+    theirs = np.array([other[first].argmax() for _, other in pairs])
+    agreement = float((ours == theirs).mean())
+    if truth is None or len(truth) < len(pairs):
+        return agreement, None
+    right = truth[: len(pairs)].ravel()
+    return agreement, (float((ours == right).mean()), float((theirs == right).mean()))

@@ -1,0 +1,41 @@
+"""Steps to kernel calls, one file an operator family, each beside the C of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mcugraph.lower.call import Call, Site
+from mcugraph.lower.conv import lower_conv
+from mcugraph.lower.dense import lower_gemm, lower_matmul
+from mcugraph.lower.elementwise import BINARY, lower_binary
+from mcugraph.lower.pool import (
+    lower_average_pool,
+    lower_global_average_pool,
+    lower_global_max_pool,
+    lower_max_pool,
+)
+from mcugraph.lower.softmax import lower_softmax
+from mcugraph.lower.unary import UNARY, lower_unary
+
+LOWERINGS: Mapping[str, Callable[[Site], tuple[Call, ...]]] = {
+    "AveragePool": lower_average_pool,
+    "Conv": lower_conv,
+    "Gemm": lower_gemm,
+    "GlobalAveragePool": lower_global_average_pool,
+    "GlobalMaxPool": lower_global_max_pool,
+    "MatMul": lower_matmul,
+    "MaxPool": lower_max_pool,
+    "Softmax": lower_softmax,
+    **dict.fromkeys(BINARY, lower_binary),
+    **dict.fromkeys(UNARY, lower_unary),
+}
+
+
+def lower(site: Site) -> tuple[Call, ...]:
+    """The kernel calls of a step; UnsupportedError where no kernel computes it."""
+    lowering = LOWERINGS.get(site.step.op)
+    if lowering is None:
+        raise site.refuse(
+            f"no kernel for {site.step.op}; there are: {', '.join(sorted(LOWERINGS))}"
+        )
+    return lowering(site)

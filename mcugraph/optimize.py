@@ -1,0 +1,106 @@
+"""The pipeline, in the order in which it happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from mcugraph import passes
+from mcugraph.artifact import Artifact
+from mcugraph.bind import unresolved
+from mcugraph.budget import Budget
+from mcugraph.ctext import identifier
+from mcugraph.emit import emit
+from mcugraph.errors import LoadError
+from mcugraph.load import load, load_model
+from mcugraph.measure import can_measure, measure
+from mcugraph.plan import Plan, make_plan
+from mcugraph.read import read_graph
+from mcugraph.report import make_report
+from mcugraph.targets import Target
+from mcugraph.targets import load as load_target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, beside the model and the target."""
+
+    name: str | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    budget: str | None = None
+    allow_float: bool = False
+    compiler: str = "zig"
+
+
+def optimize(
+    model: str | Path | onnx.ModelProto,
+    target: str | Target,
+    settings: Settings | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Artifact:
+    """Compile a model for a target: files and figures; nothing is written yet.
+
+    Raises LoadError (the model), UnsupportedError (its steps) or ValueError (settings, target).
+    """
+    settings = settings or Settings()
+    machine = target if isinstance(target, Target) else load_target(target)
+    budget = Budget.of(machine, settings.budget)
+    name = _name(model, settings)
+    progress("loading")
+    loaded = _loaded(model, settings)
+    progress("rewriting the graph")
+    rewritten = rewrite(loaded)
+    progress("planning memory")
+    plan = make_plan(read_graph(rewritten), machine, name, allow_float=settings.allow_float)
+    progress("writing C")
+    texts = emit(plan)
+    progress("compiling and emulating")
+    measured = measure(plan, texts, settings.compiler) if can_measure(machine) else None
+    files = {file: text.encode() for file, text in texts.items()}
+    files[f"{name}.optimized.onnx"] = _annotated(rewritten, plan)
+    return Artifact(files, make_report(plan, measured, budget))
+
+
+def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Apply the default passes; LoadError where a tensor has no static shape after them."""
+    for apply in passes.CLEANUP:
+        model = apply(model)
+    if problems := unresolved(model):
+        raise LoadError(problems)
+    return model
+
+
+def _loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.ModelProto:
+    if isinstance(model, onnx.ModelProto):
+        return load_model(model, settings.dims)
+    return load(model, settings.dims)
+
+
+def _name(model: str | Path | onnx.ModelProto, settings: Settings) -> str:
+    if settings.name is not None:
+        if identifier(settings.name) != settings.name:
+            raise ValueError(f"the name '{settings.name}' is no C identifier")
+        return settings.name
+    return identifier(model.graph.name if isinstance(model, onnx.ModelProto) else Path(model).stem)
+
+
+def _annotated(model: onnx.ModelProto, plan: Plan) -> bytes:
+    """The rewritten model with the order of its steps and the offsets of its tensors."""
+    annotated = onnx.ModelProto()
+    annotated.CopyFrom(model)
+    places = {name: plan.layouts.root(name) for name in plan.layouts.of}
+    offsets = {n: plan.memory.offsets[r] for n, r in places.items() if r in plan.memory.offsets}
+    facts = {
+        "order": [step.name for step in plan.steps],
+        "offsets": offsets,
+        "arena": plan.memory.arena,
+        "target": plan.target.name,
+    }
+    for key, value in facts.items():
+        annotated.metadata_props.add(key=f"mcugraph.{key}", value=json.dumps(value))
+    content: bytes = annotated.SerializeToString(deterministic=True)
+    return content

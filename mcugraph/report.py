@@ -1,0 +1,235 @@
+"""The figures of a compiled model: one record, as JSON, as a verdict line, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mcugraph.budget import Budget, kilobytes
+from mcugraph.graph import Step
+from mcugraph.lower.call import Call
+from mcugraph.plan import Plan
+
+SCHEMA_VERSION = 1
+# Struct members that hold what was trained; every other constant is a table that we made.
+WEIGHTS = frozenset({"bias", "weights"})
+# A struct member is a 32-bit number or pointer on every target.
+MEMBER = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step, or the whole run, costs on the emulated core; cycles where a model exists."""
+
+    instructions: int
+    cycles: int | None
+    loads: int = 0
+    stores: int = 0
+    multiplies: int = 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the linked firmware showed: bytes of code, deepest stack, cost of run and steps."""
+
+    code: int
+    stack: int
+    total: Cost
+    steps: tuple[Cost, ...]
+    compiler: str
+
+
+@dataclass(frozen=True)
+class Ram:
+    """Bytes; without a measurement, the stack is what the target reserves."""
+
+    arena: int
+    arena_lower_bound: int
+    stack: int
+    stack_measured: bool
+    total: int
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes; `code` is None where the firmware was not linked."""
+
+    weights: int
+    tables: int
+    code: int | None
+    total: int
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step: sizes in bytes, cost where it was measured."""
+
+    name: str
+    op: str
+    kernel: str
+    inputs: tuple[str, ...]
+    output: str
+    outputs: tuple[str, ...]
+    macs: int
+    live_bytes: int
+    scratch: int
+    weights: int
+    instructions: int | None
+    cycles: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All figures of one compiled model on one target.
+
+    `int8` is the percentage of integer steps; `inputs` and `outputs` map to ONNX names.
+    """
+
+    schema_version: int
+    model: str
+    target: str
+    verdict: str
+    fits: bool
+    ram: Ram
+    flash: Flash
+    macs: int
+    instructions: int | None
+    cycles: int | None
+    int8: float
+    compiler: str | None
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    steps: tuple[StepReport, ...]
+    tensors: Mapping[str, Mapping[str, object]]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for json.dumps."""
+        return asdict(self)
+
+
+def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Report:
+    """Gather the figures and judge them against the budget."""
+    stack = measured.stack if measured else plan.target.stack
+    ram = Ram(
+        plan.memory.arena,
+        plan.memory.lower_bound,
+        stack,
+        measured is not None,
+        plan.memory.arena + stack,
+    )
+    flash = _flash(plan, measured)
+    steps = tuple(_step(plan, index, measured) for index in range(len(plan.steps)))
+    integer = _integer_share(plan)
+    over = budget.exceeded(ram=ram.total, flash=flash.total, stack=stack)
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        model=plan.name,
+        target=plan.target.name,
+        verdict=_verdict(plan, budget, ram, flash, integer),
+        fits=not over,
+        ram=ram,
+        flash=flash,
+        macs=plan.macs,
+        instructions=measured.total.instructions if measured else None,
+        cycles=measured.total.cycles if measured else None,
+        int8=integer,
+        compiler=measured.compiler if measured else None,
+        inputs={name: plan.graph.interface[name] for name in plan.graph.inputs},
+        outputs={name: plan.graph.interface[name] for name in plan.graph.outputs},
+        steps=steps,
+        tensors={name: _tensor(plan, name) for name in plan.layouts.of},
+    )
+
+
+def flash_constants(plan: Plan) -> tuple[int, int]:
+    """Bytes of weights and of tables (parameters included) on a 32-bit target."""
+    calls = [call for step in plan.steps for call in plan.calls[step.name]]
+    arrays = {
+        (str(value.dtype), value.tobytes()): key
+        for call in reversed(calls)
+        for key, value in call.fields.items()
+        if isinstance(value, np.ndarray)
+    }
+    weights = sum(len(data) for (_, data), key in arrays.items() if key in WEIGHTS)
+    tables = sum(len(data) for (_, data), key in arrays.items() if key not in WEIGHTS)
+    return weights, tables + MEMBER * sum(len(call.fields) for call in calls)
+
+
+def _flash(plan: Plan, measured: Measurement | None) -> Flash:
+    weights, tables = flash_constants(plan)
+    code = measured.code if measured else None
+    return Flash(weights, tables, code, weights + tables + (code or 0))
+
+
+def _step(plan: Plan, index: int, measured: Measurement | None) -> StepReport:
+    step = plan.steps[index]
+    calls = plan.calls[step.name]
+    cost = measured.steps[index] if measured else None
+    return StepReport(
+        name=step.name,
+        op=step.op,
+        kernel=" ".join(dict.fromkeys(call.kernel for call in calls)),
+        inputs=plan.graph.activations(step),
+        output=step.output,
+        outputs=tuple(name for name in step.outputs if name),
+        macs=sum(call.macs for call in calls),
+        live_bytes=plan.live[step.name] + plan.scratch(step),
+        scratch=plan.scratch(step),
+        weights=sum(_weights(call) for call in calls),
+        instructions=cost.instructions if cost else None,
+        cycles=cost.cycles if cost else None,
+    )
+
+
+def _weights(call: Call) -> int:
+    arrays = (v for k, v in call.fields.items() if k in WEIGHTS and isinstance(v, np.ndarray))
+    return sum(array.nbytes for array in arrays)
+
+
+def _integer_share(plan: Plan) -> float:
+    integer = [step for step in plan.steps if not _computes_float(plan, step)]
+    return 100 * len(integer) / max(len(plan.steps), 1)
+
+
+def _computes_float(plan: Plan, step: Step) -> bool:
+    names = [n for n in (*plan.graph.activations(step), *step.outputs) if n]
+    return any(plan.graph.tensors[name].dtype == "float32" for name in names)
+
+
+def _tensor(plan: Plan, name: str) -> dict[str, object]:
+    tensor, layout = plan.graph.tensors[name], plan.layouts.of[name]
+    quant = tensor.quant
+    return {
+        "offset": plan.offset(name) if plan.layouts.root(name) in plan.memory.offsets else None,
+        "bytes": tensor.bytes,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "memory_dims": list(layout.dims),
+        "memory_order": list(layout.order),
+        "scale": None if quant is None else float(quant.scale.item()),
+        "zero_point": None if quant is None else int(quant.zero_point.item()),
+        "onnx": plan.graph.interface.get(name),
+    }
+
+
+def _verdict(plan: Plan, budget: Budget, ram: Ram, flash: Flash, integer: float) -> str:
+    over = budget.exceeded(ram=ram.total, flash=flash.total, stack=ram.stack)
+    head = "FITS" if not over else "DOES NOT FIT"
+    peak = max(plan.steps, key=lambda s: plan.live[s.name] + plan.scratch(s), default=None)
+    where = f" (peak at {peak.name})" if peak else ""
+    code = "" if flash.code is not None else " without code"
+    reserved = "" if ram.stack_measured else " reserved, not measured"
+    share = int(integer) if integer < 100 else 100
+    return (
+        f"{head} {plan.target.name}: RAM {_of(ram.total, budget.ram)}{where}, "
+        f"flash {_of(flash.total, budget.flash)}{code}, "
+        f"stack {_of(ram.stack, budget.stack)}{reserved}, {share}% int8"
+    )
+
+
+def _of(used: int, limit: int | None) -> str:
+    if limit is None:
+        return f"{used} B" if used < 1024 else f"{kilobytes(used)} KB"
+    return f"{kilobytes(used)}/{kilobytes(limit)} KB"

@@ -1,0 +1,135 @@
+"""Reports for the terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from mcugraph import targets
+from mcugraph.budget import kilobytes
+from mcugraph.judge import Verification
+from mcugraph.report import Report
+from mcugraph.targets import Memory, Target
+from mcugraph.verify import Difference, Divergence
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The verdict, a table of steps, and where RAM and flash go."""
+    console.print(report.verdict, style="bold green" if report.fits else "bold red")
+    console.print(_steps(report))
+    ram, flash = report.ram, report.flash
+    stack = "measured" if ram.stack_measured else "reserved by the target, not measured"
+    console.print(
+        f"RAM    {ram.total:>9,} B = arena {ram.arena:,} (no less than {ram.arena_lower_bound:,} "
+        f"in this order) + stack {ram.stack:,} ({stack})"
+    )
+    code = f"{flash.code:,}" if flash.code is not None else "not measured"
+    console.print(
+        f"flash  {flash.total:>9,} B = weights {flash.weights:,} + tables {flash.tables:,} "
+        f"+ code {code}"
+    )
+    console.print(f"MACs   {report.macs:>9,}")
+    if report.instructions is not None:
+        cycles = f", {report.cycles:,} cycles (modelled)" if report.cycles is not None else ""
+        console.print(f"run    {report.instructions:>9,} instructions{cycles}; {report.compiler}")
+    elif report.target != "host":
+        console.print("code, stack and cycles: install mcugraph[emulate] to measure them")
+
+
+def _steps(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("step", "op", "kernel"):
+        table.add_column(title, no_wrap=True)
+    for title in ("MACs", "live B", "scratch B", "weights B", "instructions", "cycles"):
+        table.add_column(title, justify="right", no_wrap=True)
+    peak = max((step.live_bytes for step in report.steps), default=0)
+    for step in report.steps:
+        live = f"{step.live_bytes:,}" + ("*" if step.live_bytes == peak else "")
+        counts = (step.macs, live, step.scratch, step.weights, step.instructions, step.cycles)
+        cells = ["-" if c is None else c if isinstance(c, str) else f"{c:,}" for c in counts]
+        table.add_row(step.name, step.op, step.kernel, *cells)
+    return table
+
+
+def print_verification(result: Verification, console: Console) -> None:
+    """What differs from onnxruntime, step by step and as a whole."""
+    verdict = "AGREES with onnxruntime" if result.ok else "DIFFERS from onnxruntime"
+    style = "bold green" if result.ok else "bold red"
+    console.print(
+        f"{verdict}: {result.model} on the {result.on}, {result.samples} samples, "
+        f"{len(result.steps)} steps",
+        style=style,
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("step, on the inputs that onnxruntime had", no_wrap=True)
+    for title in ("elements", "differ", "at most"):
+        table.add_column(title, justify="right")
+    for step in result.steps:
+        table.add_row(*_difference(step), style=None if step.ok else "red")
+    for output in result.model_outputs:
+        name, *cells = _difference(output)
+        table.add_row(f"whole model: {name}", *cells)
+    console.print(table)
+    if result.top1_agreement is not None:
+        console.print(f"top-1  {result.top1_agreement:.2%} as onnxruntime")
+    if result.accuracy is not None:
+        ours, theirs = result.accuracy
+        console.print(f"right  {ours:.2%}, onnxruntime {theirs:.2%}")
+    if result.divergence is not None:
+        _print_divergence(result.divergence, console)
+
+
+def _difference(difference: Difference) -> tuple[str, str, str, str]:
+    largest = f"{difference.largest:g}"
+    return difference.name, f"{difference.elements:,}", f"{difference.differing:,}", largest
+
+
+def _print_divergence(found: Divergence, console: Console) -> None:
+    places = np.argwhere(found.ours != found.theirs)
+    console.print(
+        f"first difference: step {found.step}, tensor {found.tensor}, "
+        f"{len(places)} of {found.ours.size} elements, first at {places[0].tolist()}"
+    )
+    with np.printoptions(threshold=200, linewidth=120):
+        console.print(f"ours:\n{found.ours}\nonnxruntime:\n{found.theirs}", markup=False)
+
+
+def print_targets(console: Console) -> None:
+    """One line a target."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("target", "core", "RAM", "flash", "description"):
+        table.add_column(title)
+    for name in targets.names():
+        target = targets.load(name)
+        sizes = (_size(target.memory("ram")), _size(target.memory("flash")))
+        table.add_row(name, target.core, *sizes, target.description)
+    console.print(table)
+
+
+def print_target(target: Target, console: Console) -> None:
+    """All that a descriptor says, its parents' words included."""
+    console.print(f"{target.name}: {target.description}")
+    for memory in target.memories:
+        console.print(f"  {memory.name:<10} {_size(memory)} at {memory.origin:#010x}")
+    clock = f"{target.clock_hz / 1e6:g} MHz" if target.clock_hz else "-"
+    facts = {
+        "core": target.core,
+        "extends": target.extends or "-",
+        "clock": clock,
+        "stack": f"{target.stack} B reserved",
+        "FPU": "yes" if target.fpu else "no",
+        "kernels": ", ".join(str(folder) for folder in target.kernels),
+        "zig": " ".join(target.zig) or "-",
+        "gcc": " ".join(target.gcc) or "-",
+        "emulator": target.emulator or "-",
+        "cycles": target.cycles or "-",
+    }
+    for key, value in facts.items():
+        console.print(f"  {key:<10} {value}", soft_wrap=True)
+
+
+def _size(memory: Memory | None) -> str:
+    if memory is None or memory.size is None:
+        return "any"
+    return f"{kilobytes(memory.size)} KB"

@@ -27,9 +27,8 @@ class Artifact:
 
         Raises ValueError where the folder is a file, is not writable, or holds files of others.
         """
-        target = Path(folder).absolute()
+        target = writable(folder)
         names = sorted([*self.files, REPORT])
-        _refuse_foreign(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -49,6 +48,22 @@ class Artifact:
         return target
 
 
+def writable(folder: str | Path) -> Path:
+    """The real path of an output folder.
+
+    Raises ValueError where it is a file, cannot be made, or holds files of others.
+    """
+    target = Path(folder).resolve()
+    standing = next(path for path in (target, *target.parents) if path.exists())
+    if not standing.is_dir():
+        raise ValueError(f"cannot write {target}: {standing} is a file; choose a folder with -o")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {target}: no permission to write into {standing}")
+    if standing == target:
+        _refuse_foreign(target)
+    return target
+
+
 def read_report(folder: str | Path) -> dict[str, object]:
     """The report of a folder that we wrote; ValueError where it is none."""
     path = Path(folder) / REPORT
@@ -62,13 +77,7 @@ def read_report(folder: str | Path) -> dict[str, object]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if not folder.is_dir():
-        raise ValueError(f"cannot write {folder}: it is a file; choose a folder with -o")
     present = {path.name for path in folder.iterdir()}
-    if not present:
-        return
     own = read_report(folder).get("files") if REPORT in present else []
     foreign = sorted(present - set(own if isinstance(own, list) else []))
     if foreign:
@@ -83,7 +92,7 @@ def _replace(folder: Path, fresh: Path) -> None:
         folder.rename(old)
     try:
         os.rename(fresh, folder)
-    except OSError:
+    except BaseException:
         if old.exists():
             old.rename(folder)
         raise

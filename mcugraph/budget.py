@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 
 from mcugraph.targets import Target
 
@@ -27,7 +28,7 @@ class Budget:
         """
         ram, flash = target.memory("ram"), target.memory("flash")
         own = cls(ram.size if ram else None, flash.size if flash else None)
-        return replace(own, **dict(_entry(part) for part in text.split(","))) if text else own
+        return own if text is None else replace(own, **dict(map(_entry, text.split(","))))
 
     def exceeded(self, **used: int) -> list[str]:
         """The names of the limits that the used bytes exceed."""
@@ -40,7 +41,7 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     if match is None or match[2].upper() not in UNITS:
         raise ValueError(f"'{text}' is no size; write bytes, or a number with KB or MB")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    return int(Fraction(match[1]) * UNITS[match[2].upper()])
 
 
 def kilobytes(size: int) -> str:
@@ -53,6 +54,7 @@ def _entry(part: str) -> tuple[str, int]:
     name, equals, size = part.partition("=")
     if not equals or name.strip() not in allowed:
         raise ValueError(
-            f"'{part}' in the budget; allowed: {', '.join(f'{n}=SIZE' for n in allowed)}"
+            f"'{part}' in the budget; allowed: {', '.join(f'{n}=SIZE' for n in allowed)}, "
+            "separated by commas"
         )
     return name.strip(), parse_bytes(size)

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.status import Status
 
 from mcugraph import targets as machines
-from mcugraph.artifact import Artifact
+from mcugraph.artifact import Artifact, writable
 from mcugraph.errors import LoadError, UnsupportedError
 from mcugraph.judge import Question, verify
-from mcugraph.optimize import Settings, optimize
+from mcugraph.optimize import Settings, model_name, optimize
 from mcugraph.show import print_report, print_target, print_targets, print_verification
 
 OK, USAGE, IMPORT, UNSUPPORTED, OVER_BUDGET, WRONG = range(6)
@@ -63,12 +63,13 @@ def optimize_command(
 ) -> None:
     """Compile a model into a folder of C; nothing is written where it exceeds its budget."""
     settings = Settings(name, _dims(dim), budget, allow_float, compiler)
+    folder = writable(out or Path("build") / model_name(model, settings))
     artifact = _compile(model, target, settings)
     _print(artifact, as_json)
     _refuse_excess(artifact)
-    folder = artifact.write(out or Path("build") / artifact.report.model)
+    artifact.write(folder)
     if not as_json:
-        _console().print(f"wrote {_relative(folder)}")
+        _console().print(f"wrote {_relative(folder)}", markup=False)
 
 
 @app.command()
@@ -152,7 +153,7 @@ def run(arguments: list[str]) -> int:
         return USAGE if stop.code == 2 else int(stop.code or OK)
     except (LoadError, UnsupportedError) as error:
         return _fail(error, IMPORT if isinstance(error, LoadError) else UNSUPPORTED)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return _fail(error, USAGE)
     except RuntimeError as error:
         return _fail(error, WRONG)
@@ -202,7 +203,7 @@ def _dims(texts: list[str] | None) -> dict[str, int]:
     dims = {}
     for text in texts or []:
         name, _, value = text.rpartition("=")
-        if not name or not value.isdigit() or int(value) < 1:
+        if not name or not value.isdecimal() or int(value) < 1:
             raise ValueError(f"--dim {text}: write a dimension as name=n, n at least 1")
         dims[name] = int(value)
     return dims

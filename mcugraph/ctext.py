@@ -54,7 +54,7 @@ def number(value: float) -> str:
     if isinstance(value, int | np.integer):
         return "INT32_MIN" if int(value) == -(2**31) else str(int(value))
     if np.isinf(value):
-        return "-INFINITY_F" if value < 0 else "INFINITY_F"
+        return "(-1.0f / 0.0f)" if value < 0 else "(1.0f / 0.0f)"
     text = f"{np.float32(value):.9g}"
     return f"{text}f" if re.search(r"[.e]", text) else f"{text}.0f"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -45,7 +46,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Verification:
-    """What the comparison showed; `accuracy` is (ours, onnxruntime's) where labels were given."""
+    """What the comparison showed.
+
+    `accuracy` is (ours, onnxruntime's) where labels were given; `fingerprint` is a hash of the
+    outputs of the C: equal where two machines computed the same bytes.
+    """
 
     schema_version: int
     model: str
@@ -55,6 +60,7 @@ class Verification:
     model_outputs: tuple[Difference, ...]
     top1_agreement: float | None
     accuracy: tuple[float, float] | None
+    fingerprint: str
     divergence: Divergence | None
 
     @property
@@ -164,8 +170,17 @@ def _verification(
         tuple(outputs.values()),
         agreement,
         accuracy,
+        _fingerprint(ours for ours, _ in pairs),
         found,
     )
+
+
+def _fingerprint(results: Iterable[Mapping[str, Array]]) -> str:
+    digest = hashlib.sha256()
+    for result in results:
+        for values in result.values():
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def _quantised(

@@ -13,6 +13,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from mcugraph.errors import UnsupportedError
 from mcugraph.graph import Graph, Step
 
 VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -84,7 +85,7 @@ class Layouts:
 def layouts_of(graph: Graph) -> Layouts:
     """Choose channel-last or row-major for each set of tensors that must agree, then find views.
 
-    Raises ValueError where one set of tensors would need both orders.
+    Raises UnsupportedError where one set of tensors would need both orders.
     """
     last = _channel_last_tensors(graph)
     runtime = [t for t in graph.tensors.values() if t.data is None]
@@ -133,9 +134,11 @@ def _refuse_both_orders(component: set[str], row_major: Mapping[str, Step]) -> N
     clash = sorted(component & row_major.keys())
     if clash:
         step = row_major[clash[0]]
-        raise ValueError(
-            f"{step.name}: {step.op} reads {clash[0]} in row-major order, but a spatial operator "
-            f"makes it channel-last; put a Reshape or Transpose between them"
+        raise UnsupportedError(
+            [
+                f"{step.name}: {step.op} reads {clash[0]} in row-major order, but a spatial "
+                "operator makes it channel-last; put a Reshape or Transpose between them"
+            ]
         )
 
 

@@ -49,7 +49,7 @@ def optimize(
     settings = settings or Settings()
     machine = target if isinstance(target, Target) else load_target(target)
     budget = Budget.of(machine, settings.budget)
-    name = _name(model, settings)
+    name = model_name(model, settings)
     progress("loading")
     loaded = _loaded(model, settings)
     progress("rewriting the graph")
@@ -80,7 +80,8 @@ def _loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.Mod
     return load(model, settings.dims)
 
 
-def _name(model: str | Path | onnx.ModelProto, settings: Settings) -> str:
+def model_name(model: str | Path | onnx.ModelProto, settings: Settings) -> str:
+    """The prefix of files and C names: what the user said, else from the file or the graph."""
     if settings.name is not None:
         if identifier(settings.name) != settings.name:
             raise ValueError(f"the name '{settings.name}' is no C identifier")

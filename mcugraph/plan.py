@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcugraph.check import check_memory
+from mcugraph.ctext import C_TYPES
 from mcugraph.errors import UnsupportedError
 from mcugraph.graph import Graph, Step
 from mcugraph.layout import VIEWS, Layouts, layouts_of
@@ -87,7 +88,7 @@ def make_plan(graph: Graph, target: Target, name: str, *, allow_float: bool = Fa
 
 def _lower_all(graph: Graph, layouts: Layouts, allow_float: bool) -> dict[str, tuple[Call, ...]]:
     calls: dict[str, tuple[Call, ...]] = {}
-    problems = [] if allow_float else _float_steps(graph)
+    problems = [*_untyped(graph), *([] if allow_float else _float_steps(graph))]
     for step in graph.steps:
         if step.op in VIEWS and step.output in layouts.views:
             calls[step.name] = ()
@@ -101,12 +102,26 @@ def _lower_all(graph: Graph, layouts: Layouts, allow_float: bool) -> dict[str, t
     return calls
 
 
+def _untyped(graph: Graph) -> list[str]:
+    """Inputs and outputs that the C interface has no type for."""
+    ports = [graph.tensors[name] for name in dict.fromkeys((*graph.inputs, *graph.outputs))]
+    return [
+        f"{graph.interface[t.name]} is {t.dtype}; inputs and outputs of {', '.join(C_TYPES)} "
+        "are allowed"
+        for t in ports
+        if t.dtype not in C_TYPES
+    ]
+
+
 def _float_steps(graph: Graph) -> list[str]:
     floats = [s for s in graph.steps if any(_is_float(graph, n) for n in (*s.inputs, *s.outputs))]
+    if not floats:
+        return []
+    count = "1 step computes" if len(floats) == 1 else f"{len(floats)} steps compute"
+    names = ", ".join(f"{step.name} ({step.op})" for step in floats)
     return [
-        f"{step.name}: {step.op} computes in float32; quantise the model to int8 "
-        f"(onnxruntime.quantization.quantize_static), or pass --allow-float"
-        for step in floats
+        f"{count} in float32; quantise the model to int8 "
+        f"(onnxruntime.quantization.quantize_static), or pass --allow-float: {names}"
     ]
 
 

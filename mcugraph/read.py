@@ -90,7 +90,7 @@ class _Reader:
             if (
                 len(readers) == 1
                 and readers[0].op_type == "QuantizeLinear"
-                and value.name not in self.outputs
+                and self.outputs.isdisjoint({value.name, readers[0].output[0]})
             ):
                 self.boundary_in[value.name] = readers[0].output[0]
         for name in self.outputs:
@@ -99,7 +99,7 @@ class _Reader:
                 node is not None
                 and node.op_type == "DequantizeLinear"
                 and not self.consumers.get(name)
-                and node.input[0] in self.producers
+                and node.input[0] in self.producers.keys() - self.boundary_in.values()
             ):
                 self.boundary_out[name] = node.input[0]
 

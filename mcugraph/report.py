@@ -232,4 +232,6 @@ def _verdict(plan: Plan, budget: Budget, ram: Ram, flash: Flash, integer: float)
 def _of(used: int, limit: int | None) -> str:
     if limit is None:
         return f"{used} B" if used < 1024 else f"{kilobytes(used)} KB"
-    return f"{kilobytes(used)}/{kilobytes(limit)} KB"
+    amounts = kilobytes(used), kilobytes(limit)
+    exact = limit < 1024 or amounts[0] == amounts[1]
+    return f"{used}/{limit} B" if exact else f"{amounts[0]}/{amounts[1]} KB"

@@ -18,11 +18,12 @@ FLOORS = [
     | {"passes._edit", "passes._reorder", "passes.channels"},
     {"passes", "passes.*", "read", "layout", "schedule", "stream", "memory", "check", "quantize"}
     | {"bind", "faults", "selfcheck", "tidy", "oracle"}
-    | {"budget", "build", "elf", "cycles", "counts", "blocks", "emulate"},
+    | {"budget", "build", "elf", "cycles", "counts", "blocks", "frames", "emulate"},
     {"lower", "lower.*", "plan", "load", "prune", "prune.*"},
     {"emit", "header", "report"},
-    {"verify", "execute", "measure", "artifact", "show"},
+    {"verify", "execute", "measure", "artifact"},
     {"judge", "optimize"},
+    {"show"},
     {"cli", "__main__", "mcugraph"},
 ]
 # Who may import whom on one floor; nobody else may.
@@ -35,7 +36,7 @@ NEIGHBOURS = [
     ("check", "memory"),
     ("counts", "cycles"),
     ("blocks", "build"),
-    *(("emulate", part) for part in ("build", "elf", "cycles", "counts", "blocks")),
+    *(("emulate", part) for part in ("build", "elf", "cycles", "counts", "blocks", "frames")),
     ("lower*", "lower*"),
     ("plan", "lower*"),
     ("prune*", "prune*"),
@@ -132,9 +133,9 @@ def test_every_module_imports_only_from_lower_floors() -> None:
     [
         ("attic", "", "attic stands on no floor"),
         ("memory", "from mcugraph.plan import Plan", "is upward, from floor 1 to 2"),
-        ("memory", "import mcugraph.cli", "is upward, from floor 1 to 6"),
+        ("memory", "import mcugraph.cli", "is upward, from floor 1 to 7"),
         ("memory", "from mcugraph import plan", "is upward, from floor 1 to 2"),
-        ("memory", "import mcugraph", "is upward, from floor 1 to 6"),
+        ("memory", "import mcugraph", "is upward, from floor 1 to 7"),
         ("memory", "def f():\n    from mcugraph.emit import emit", "is upward, from floor 1 to 3"),
         ("memory", "import mcugraph.schedule", "is sideways on floor 1"),
         ("memory", "from .graph import Graph", "is relative"),

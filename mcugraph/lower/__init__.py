@@ -8,6 +8,7 @@ from mcugraph.lower.call import Call, Site
 from mcugraph.lower.conv import lower_conv
 from mcugraph.lower.dense import lower_gemm, lower_matmul
 from mcugraph.lower.elementwise import BINARY, lower_binary
+from mcugraph.lower.operands import check_operands
 from mcugraph.lower.pool import (
     lower_average_pool,
     lower_global_average_pool,
@@ -38,4 +39,5 @@ def lower(site: Site) -> tuple[Call, ...]:
         raise site.refuse(
             f"no kernel for {site.step.op}; there are: {', '.join(sorted(LOWERINGS))}"
         )
+    check_operands(site)
     return lowering(site)

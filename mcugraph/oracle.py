@@ -26,6 +26,8 @@ class Oracle:
                 shown.graph.output.add(name=name)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Else, on x86, some of the int8 steps would be computed in float.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
         self._session = ort.InferenceSession(
             shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -40,7 +40,8 @@ def agreeing(ratios: Floats, multipliers: Integers, points: Integers, limit: int
     candidates = np.clip(multipliers[:, None] + OFFSETS, 0, 2**31 - 1)
     # Most sums first, then the smallest move.
     best = np.argmax(shared * (REACH + 1) - np.abs(OFFSETS), axis=1)
-    return candidates[channel[:, 0], best]
+    chosen: Integers = candidates[channel[:, 0], best]
+    return chosen
 
 
 def _critical_sums(ratios: Floats, limit: int) -> Integers:
@@ -51,13 +52,15 @@ def _critical_sums(ratios: Floats, limit: int) -> Integers:
     # Above 2^24 float32 holds only some of the integers.
     spacing = np.maximum(1, 2.0 ** (np.floor(np.log2(middle)) - 23))
     near = middle[:, :, None] + NEIGHBOURS * spacing[:, :, None]
-    return np.clip(near, 1, limit).astype(np.int64).reshape(len(ratios), -1)
+    sums: Integers = np.clip(near, 1, limit).astype(np.int64)
+    return sums.reshape(len(ratios), -1)
 
 
 def _float32(sums: Integers, ratios: Floats) -> Integers:
     """onnxruntime's results, as far as int8 can tell them apart."""
     products = sums.astype(np.float32) * ratios[:, None]
-    return np.minimum(np.rint(products), CLAMPED).astype(np.int64)
+    results: Integers = np.minimum(np.rint(products), CLAMPED).astype(np.int64)
+    return results
 
 
 def _allowed(sums: Integers, results: Integers, points: Integers) -> tuple[Integers, Integers]:

@@ -101,8 +101,8 @@ static MCU_NOINLINE void mcu_store_s8(const struct mcu_outputs_s8 *p, const int3
 }
 
 /*
- * count outputs of one pixel; weights [ceil(count / 4)][terms][4] hold w + 128, because ARMv6-M
- * loads unsigned bytes in one instruction; 128 * sum(x) is taken off again.
+ * y[first .. last - 1] of one pixel; weights [ceil(outputs / 4)][terms][4] hold w + 128: ARMv6-M
+ * loads only unsigned bytes in one instruction. 128 * sum(x) is taken off again.
  */
 static inline void mcu_pixel_s8(const struct mcu_outputs_s8 *p, const int8_t *x, const uint8_t *w,
                                 int32_t terms, int8_t *y, int32_t first, int32_t last)

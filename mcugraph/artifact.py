@@ -79,7 +79,7 @@ def read_report(folder: str | Path) -> dict[str, object]:
 def _refuse_foreign(folder: Path) -> None:
     present = {path.name for path in folder.iterdir()}
     own = read_report(folder).get("files") if REPORT in present else []
-    foreign = sorted(present - set(own if isinstance(own, list) else []))
+    foreign = sorted(name for name in present if not isinstance(own, list) or name not in own)
     if foreign:
         names = ", ".join(foreign[:5])
         raise ValueError(f"{folder} holds files of others ({names}); choose another with -o")

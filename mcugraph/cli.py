@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,7 @@ def optimize_command(
     _refuse_excess(artifact)
     artifact.write(folder)
     if not as_json:
-        _console().print(f"wrote {_relative(folder)}", markup=False)
+        _console().print(f"wrote {_relative(folder)}")
 
 
 @app.command()
@@ -191,8 +192,9 @@ def _print(artifact: Artifact, as_json: bool) -> None:
 
 def _console() -> Console:
     """Wide enough for the tables where the output is no terminal."""
-    console = Console(soft_wrap=True, highlight=False)
-    return console if console.is_terminal else Console(soft_wrap=True, highlight=False, width=160)
+    plain = partial(Console, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = plain()
+    return console if console.is_terminal else plain(width=160)
 
 
 def _json(value: object) -> None:

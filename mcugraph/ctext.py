@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,18 @@ C_TYPES = {
     "uint16": "uint16_t",
     "int32": "int32_t",
     "uint32": "uint32_t",
+    "int64": "int64_t",
     "float32": "float",
 }
 C_KEYWORDS = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
     union unsigned void volatile while""".split()
+)
+# A file of ours with such a name would hide the header of the C library.
+C_HEADERS = frozenset(
+    """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg
+    stdbool stddef stdint stdio stdlib string tgmath time wchar wctype""".split()
 )
 LINE = 96
 
@@ -33,19 +40,19 @@ def identifier(text: str) -> str:
 
 
 class Names:
-    """Hands out C identifiers, each once."""
+    """Hands out C identifiers, each once, however their letters are cased."""
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.lower() for name in taken}
 
     def fresh(self, text: str) -> str:
         """An identifier that resembles the text and was not handed out before."""
         base = name = identifier(text)
         count = 2
-        while name in self._taken:
+        while name.lower() in self._taken:
             name = f"{base}_{count}"
             count += 1
-        self._taken.add(name)
+        self._taken.add(name.lower())
         return name
 
 
@@ -83,5 +90,6 @@ def _rows(words: list[str], dtype: str) -> str:
 
 
 def comment(text: str) -> str:
-    """A comment that the text cannot end."""
-    return f"/* {text.replace('*/', '* /')} */"
+    """A comment that the text cannot end, nor upset the compiler with what it holds."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return f"/* {plain.replace('*/', '* /').replace('/*', '/ *')} */"

@@ -63,7 +63,7 @@ class _Constants:
     """Constant arrays and parameter structs; equal arrays are written once."""
 
     prefix: str
-    names: Names = field(default_factory=Names)
+    names: Names
     text: list[str] = field(default_factory=list)
     arrays: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -89,7 +89,7 @@ class _Constants:
 
 def _source(plan: Plan, kernels: Mapping[str, str]) -> str:
     name, upper = plan.name, plan.name.upper()
-    constants = _Constants(name)
+    constants = _Constants(name, Names([f"{name}_arena", *header.functions(plan)]))
     body = _body(plan, constants)
     includes = sorted(n for n in kernels if n.endswith(".h"))
     return "\n".join(

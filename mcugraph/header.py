@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcugraph.ctext import C_TYPES, Names, comment, number
+from mcugraph.ctext import C_TYPES, Names, comment, identifier, number
 from mcugraph.graph import Tensor
 from mcugraph.plan import Plan
 
@@ -49,11 +49,23 @@ def _ports(plan: Plan, role: str, tensors: tuple[str, ...]) -> list[Port]:
     ports = []
     for name in tensors:
         onnx_name = plan.graph.interface[name]
-        own = role if len(tensors) == 1 else names.fresh(f"{role}_{onnx_name}")
+        own = role if len(tensors) == 1 else names.fresh(_distinct(f"{role}_{onnx_name}"))
         shape = plan.layouts.of[name].shape
         tensor = plan.graph.tensors[name]
         ports.append(Port(tensor, onnx_name, shape, plan.offset(name), own))
     return ports
+
+
+def _distinct(name: str) -> str:
+    """The functions of x_at must not be those of x on an arena."""
+    return f"{name}_tensor" if identifier(name).endswith("_at") else name
+
+
+def functions(plan: Plan) -> list[str]:
+    """The names of all functions of NAME.h."""
+    ports = (port.c_name for port in (*inputs(plan), *outputs(plan)))
+    names = (f"{plan.name}_{name}" for name in (*ports, "run", "infer"))
+    return [each for name in names for each in (name, f"{name}_at")]
 
 
 def header(plan: Plan) -> str:
@@ -68,11 +80,19 @@ def header(plan: Plan) -> str:
             "",
             "#include <stdint.h>",
             "",
+            "#ifdef __cplusplus",
+            'extern "C" {',
+            "#endif",
+            "",
             "/* The bytes of one inference, inputs and outputs included; aligned to 8 bytes. */",
             f"#define {name.upper()}_ARENA_BYTES {max(plan.memory.arena, 1)}",
             "",
             *(line for port in ports for line in _constants(plan, port)),
             *_prototypes(plan),
+            "#ifdef __cplusplus",
+            "}",
+            "#endif",
+            "",
             "#endif",
             "",
         ]

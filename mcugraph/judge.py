@@ -91,7 +91,7 @@ def verify(model: str | Path, folder: str | Path, question: Question | None = No
     question = question or Question()
     report, files = read_folder(Path(folder))
     original = load(model, question.dims)
-    subject = Subject.of(report)
+    subject = _subject(report, folder)
     oracle = Oracle(_optimized(Path(folder), report), subject.tensors)
     judge = Oracle(original)
     if judge.inputs != oracle.inputs or judge.outputs != oracle.outputs:
@@ -107,6 +107,15 @@ def verify(model: str | Path, folder: str | Path, question: Question | None = No
         found = bisect(subject, executor, truths) if question.bisect else None
     theirs = [judge.run(feed) for feed in feeds]
     return _verification(report, question, steps, list(zip(ours, theirs, strict=True)), found)
+
+
+def _subject(report: Mapping[str, Any], folder: str | Path) -> Subject:
+    try:
+        return Subject.of(report)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the report in {folder} is damaged; run mcugraph optimize again"
+        ) from error
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:

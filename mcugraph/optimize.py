@@ -13,7 +13,7 @@ from mcugraph import passes
 from mcugraph.artifact import Artifact
 from mcugraph.bind import unresolved
 from mcugraph.budget import Budget
-from mcugraph.ctext import identifier
+from mcugraph.ctext import C_HEADERS, identifier
 from mcugraph.emit import emit
 from mcugraph.errors import LoadError
 from mcugraph.load import load, load_model
@@ -21,7 +21,7 @@ from mcugraph.measure import can_measure, measure
 from mcugraph.plan import Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.report import make_report
-from mcugraph.targets import Target
+from mcugraph.targets import FOLDER, Target
 from mcugraph.targets import load as load_target
 
 
@@ -85,8 +85,18 @@ def model_name(model: str | Path | onnx.ModelProto, settings: Settings) -> str:
     if settings.name is not None:
         if identifier(settings.name) != settings.name:
             raise ValueError(f"the name '{settings.name}' is no C identifier")
+        if _is_taken(settings.name):
+            raise ValueError(f"the name '{settings.name}' is that of another C file; choose one")
         return settings.name
-    return identifier(model.graph.name if isinstance(model, onnx.ModelProto) else Path(model).stem)
+    given = model.graph.name if isinstance(model, onnx.ModelProto) else Path(model).stem
+    name = identifier(given)
+    return f"m_{name}" if _is_taken(name) else name
+
+
+def _is_taken(name: str) -> bool:
+    """Whether NAME.c or NAME.h would be a kernel's, or hide a header of the C library."""
+    kernels = {path.stem for path in (FOLDER / "kernels").rglob("*.[ch]")}
+    return name.lower() in {"mcu", *C_HEADERS, *kernels}
 
 
 def _annotated(model: onnx.ModelProto, plan: Plan) -> bytes:

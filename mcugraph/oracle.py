@@ -10,6 +10,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from mcugraph.errors import LoadError, plain
+
 Array = NDArray[np.generic]
 SEED = 1
 
@@ -28,9 +30,13 @@ class Oracle:
         options.log_severity_level = 3
         # Else, on x86, some of the int8 steps would be computed in float.
         options.add_session_config_entry("session.qdqisint8allowed", "1")
-        self._session = ort.InferenceSession(
-            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        # onnxruntime's exceptions have no common base but Exception.
+        try:
+            self._session = ort.InferenceSession(
+                shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise LoadError([f"onnxruntime refuses the model: {plain(error)}"]) from error
         self.inputs = {i.name: (tuple(i.shape), i.type) for i in self._session.get_inputs()}
         self.outputs = [value.name for value in model.graph.output]
         self._names = [value.name for value in self._session.get_outputs()]
@@ -92,7 +98,7 @@ def _column(arrays: Mapping[str, Array], name: str, oracle: Oracle, data: Path) 
     found = ", ".join(f"{key}: {a.dtype}{list(a.shape)}" for key, a in arrays.items())
     raise ValueError(
         f"{data}: {why} input {name}; give it an array '{name}' of {dtype}, shape "
-        f"{['n', *shape[1:]]}; it holds {found}"
+        f"[{', '.join(['n', *map(str, shape[1:])])}]; it holds {found}"
     )
 
 

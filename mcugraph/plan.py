@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,7 +88,7 @@ def make_plan(graph: Graph, target: Target, name: str, *, allow_float: bool = Fa
 
 def _lower_all(graph: Graph, layouts: Layouts, allow_float: bool) -> dict[str, tuple[Call, ...]]:
     calls: dict[str, tuple[Call, ...]] = {}
-    problems = [*_untyped(graph), *([] if allow_float else _float_steps(graph))]
+    problems = [*_port_problems(graph), *([] if allow_float else _float_steps(graph))]
     for step in graph.steps:
         if step.op in VIEWS and step.output in layouts.views:
             calls[step.name] = ()
@@ -102,15 +102,14 @@ def _lower_all(graph: Graph, layouts: Layouts, allow_float: bool) -> dict[str, t
     return calls
 
 
-def _untyped(graph: Graph) -> list[str]:
-    """Inputs and outputs that the C interface has no type for."""
-    ports = [graph.tensors[name] for name in dict.fromkeys((*graph.inputs, *graph.outputs))]
-    return [
-        f"{graph.interface[t.name]} is {t.dtype}; inputs and outputs of {', '.join(C_TYPES)} "
-        "are allowed"
-        for t in ports
-        if t.dtype not in C_TYPES
-    ]
+def _port_problems(graph: Graph) -> Iterator[str]:
+    """Inputs and outputs that have no type in C, and outputs that nothing computes."""
+    for name in dict.fromkeys((*graph.inputs, *graph.outputs)):
+        tensor, onnx_name = graph.tensors[name], graph.interface[name]
+        if tensor.data is not None:
+            yield f"output {onnx_name} is a constant; leave it out of the model's outputs"
+        elif tensor.dtype not in C_TYPES:
+            yield f"{onnx_name} is {tensor.dtype}; {', '.join(C_TYPES)} are allowed"
 
 
 def _float_steps(graph: Graph) -> list[str]:

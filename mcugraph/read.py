@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from mcugraph.errors import UnsupportedError, title
 from mcugraph.graph import Graph, Quant, Step, Tensor
+from mcugraph.proto import attributes, described
 
 # Operators whose kernels clamp their result, so that a following Relu or Clip costs nothing.
 CLAMPING = frozenset({"Add", "AveragePool", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mul"})
@@ -22,7 +23,10 @@ MOVING = frozenset(
 
 
 def read_graph(model: onnx.ModelProto) -> Graph:
-    """Read a valid static ONNX model (no dynamic dimension, no subgraph) as a Graph."""
+    """Read a valid static ONNX model (no dynamic dimension, no subgraph) as a Graph.
+
+    Raises UnsupportedError where a scale or zero point is computed at run time.
+    """
     reader = _Reader.of(model)
     steps = [step for node in model.graph.node for step in reader.steps(node)]
     tensors = _propagate_quant(steps, reader.tensors)
@@ -63,7 +67,7 @@ class _Reader:
         tensors = {n: Tensor(n, a.shape, str(a.dtype), data=a) for n, a in constants.items()}
         for value in (*graph.input, *graph.value_info, *graph.output):
             if value.name not in tensors:
-                tensors[value.name] = _described(value)
+                tensors[value.name] = described(value)
         producers = {o: n for n in graph.node for o in n.output if o}
         consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
@@ -135,7 +139,7 @@ class _Reader:
         while name in self.names:
             name += "_"
         self.names.add(name)
-        return Step(name, node.op_type, inputs, outputs, _attributes(node), activation)
+        return Step(name, node.op_type, inputs, outputs, attributes(node), activation)
 
     def _integer_source(self, name: str) -> str | None:
         """The integer tensor behind a DequantizeLinear, its Quant noted."""
@@ -157,9 +161,23 @@ class _Reader:
 
     def _note_quant(self, name: str, node: onnx.NodeProto) -> None:
         tensor = self.tensors[name]
-        self.tensors[name] = replace(tensor, quant=self._quant(node, len(tensor.shape)))
+        quant = self._quant(node, len(tensor.shape))
+        if tensor.quant is not None and not _same(tensor.quant, quant):
+            raise UnsupportedError(
+                [
+                    f"{title(node)}: {name} has scale {quant.scale.tolist()} and zero point "
+                    f"{quant.zero_point.tolist()} here, but {tensor.quant.scale.tolist()} and "
+                    f"{tensor.quant.zero_point.tolist()} elsewhere; one pair a tensor is allowed"
+                ]
+            )
+        self.tensors[name] = replace(tensor, quant=quant)
 
     def _quant(self, node: onnx.NodeProto, rank: int) -> Quant:
+        for name in node.input[1:]:
+            if name and self.tensors[name].data is None:
+                raise UnsupportedError(
+                    [f"{title(node)}: {name} is computed at run time; a constant is allowed"]
+                )
         scale = np.asarray(self.tensors[node.input[1]].data, np.float32)
         zero = np.zeros(scale.shape, np.int32)
         if len(node.input) > 2 and node.input[2]:
@@ -250,23 +268,9 @@ class _Reader:
         return all(self._is_integer_step(o) for o in node.output if o)
 
 
-def _described(value: onnx.ValueInfoProto) -> Tensor:
-    kind = value.type.tensor_type
-    shape = tuple(d.dim_value for d in kind.shape.dim)
-    return Tensor(value.name, shape, str(np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))))
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, object]:
-    return {a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, onnx.TensorProto):
-        array: NDArray[np.generic] = numpy_helper.to_array(value)
-        return array
-    return list(value) if isinstance(value, list | tuple) else value
+def _same(a: Quant, b: Quant) -> bool:
+    scales, zeros = np.array_equal(a.scale, b.scale), np.array_equal(a.zero_point, b.zero_point)
+    return scales and zeros and a.axis == b.axis
 
 
 def _propagate_quant(steps: list[Step], described: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from mcugraph import targets
-from mcugraph.budget import kilobytes
 from mcugraph.judge import Verification
 from mcugraph.report import Report
 from mcugraph.targets import Memory, Target
 from mcugraph.verify import Difference, Divergence
 
+TEXTS = ("step", "op", "kernel")
+UNKNOWN = "-"
+# Characters that are always left of a step's name.
+SHORTEST = 12
+# What a narrow terminal goes without, first to last.
+DISPENSABLE = ("op", "scratch B", "cycles", "MACs", "weights B")
+
 
 def print_report(report: Report, console: Console) -> None:
     """The verdict, a table of steps, and where RAM and flash go."""
     console.print(report.verdict, style="bold green" if report.fits else "bold red")
-    console.print(_steps(report))
+    console.print(_steps(report, console.width))
     ram, flash = report.ram, report.flash
-    stack = "measured" if ram.stack_measured else "reserved by the target, not measured"
+    stack = "" if ram.stack_measured else " reserved"
     console.print(
-        f"RAM    {ram.total:>9,} B = arena {ram.arena:,} (no less than {ram.arena_lower_bound:,} "
-        f"in this order) + stack {ram.stack:,} ({stack})"
+        f"RAM    {ram.total:>9,} B = arena {ram.arena:,} (at least {ram.arena_lower_bound:,} "
+        f"in this order) + stack {ram.stack:,}{stack}"
     )
     code = f"{flash.code:,}" if flash.code is not None else "not measured"
     console.print(
@@ -37,19 +46,53 @@ def print_report(report: Report, console: Console) -> None:
         console.print("code, stack and cycles: install mcugraph[emulate] to measure them")
 
 
-def _steps(report: Report) -> Table:
+def _steps(report: Report, width: int) -> Table:
+    """As many columns as the width has room for; only a step's name may be shortened."""
+    columns = _columns(report)
+    for title in DISPENSABLE:
+        if _excess(columns, width) > 0:
+            columns.pop(title, None)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("step", "op", "kernel"):
-        table.add_column(title, no_wrap=True)
-    for title in ("MACs", "live B", "scratch B", "weights B", "instructions", "cycles"):
-        table.add_column(title, justify="right", no_wrap=True)
-    peak = max((step.live_bytes for step in report.steps), default=0)
-    for step in report.steps:
-        live = f"{step.live_bytes:,}" + ("*" if step.live_bytes == peak else "")
-        counts = (step.macs, live, step.scratch, step.weights, step.instructions, step.cycles)
-        cells = ["-" if c is None else c if isinstance(c, str) else f"{c:,}" for c in counts]
-        table.add_row(step.name, step.op, step.kernel, *cells)
+    for title, cells in columns.items():
+        room = _width(title, cells)
+        if title == "step":
+            room = max(SHORTEST, min(room, room - _excess(columns, width)))
+        side: Literal["left", "right"] = "left" if title in TEXTS else "right"
+        table.add_column(title, justify=side, no_wrap=True, min_width=room, max_width=room)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _excess(columns: Mapping[str, Sequence[str]], width: int) -> int:
+    """Characters by which a table with two blanks between its columns is too wide."""
+    return sum(_width(title, cells) + 2 for title, cells in columns.items()) - 2 - width
+
+
+def _width(title: str, cells: Sequence[str]) -> int:
+    return max(map(len, (title, *cells)))
+
+
+def _columns(report: Report) -> dict[str, list[str]]:
+    """The cells of each column in which something is known; a star marks the peak."""
+    steps = report.steps
+    peak = max((step.live_bytes for step in steps), default=0)
+    columns = {
+        "step": [step.name for step in steps],
+        "op": [step.op for step in steps],
+        "kernel": [step.kernel for step in steps],
+        "MACs": [_count(step.macs) for step in steps],
+        "live B": [f"{s.live_bytes:,}" + ("*" if s.live_bytes == peak else " ") for s in steps],
+        "scratch B": [_count(step.scratch) for step in steps],
+        "weights B": [_count(step.weights) for step in steps],
+        "instructions": [_count(step.instructions) for step in steps],
+        "cycles": [_count(step.cycles) for step in steps],
+    }
+    return {title: cells for title, cells in columns.items() if set(cells) != {UNKNOWN}}
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
 
 
 def print_verification(result: Verification, console: Console) -> None:
@@ -92,14 +135,15 @@ def _print_divergence(found: Divergence, console: Console) -> None:
         f"{len(places)} of {found.ours.size} elements, first at {places[0].tolist()}"
     )
     with np.printoptions(threshold=200, linewidth=120):
-        console.print(f"ours:\n{found.ours}\nonnxruntime:\n{found.theirs}", markup=False)
+        console.print(f"ours:\n{found.ours}\nonnxruntime:\n{found.theirs}")
 
 
 def print_targets(console: Console) -> None:
     """One line a target."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("target", "core", "RAM", "flash", "description"):
-        table.add_column(title)
+    for title in ("target", "core", "RAM", "flash"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("description")
     for name in targets.names():
         target = targets.load(name)
         sizes = (_size(target.memory("ram")), _size(target.memory("flash")))
@@ -132,4 +176,5 @@ def print_target(target: Target, console: Console) -> None:
 def _size(memory: Memory | None) -> str:
     if memory is None or memory.size is None:
         return "any"
-    return f"{kilobytes(memory.size)} KB"
+    mega = memory.size >= 1 << 20
+    return f"{memory.size / (1 << 20):g} MB" if mega else f"{memory.size / (1 << 10):g} KB"

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from mcugraph.passes._edit import STANDARD, Edit, subgraphs
+from mcugraph.passes._edit import STANDARD, Edit, is_op, slot, subgraphs
 
 # The module path of a torch node; the other entries hold source lines and paths of the user's disk.
 _SCOPES = ("pkg.torch.onnx.name_scopes", "namespace")
@@ -31,11 +31,23 @@ def strip(model: ModelProto) -> ModelProto:
 def tidy(model: ModelProto) -> ModelProto:
     """The same network without dead parts, its nodes in order and named; for valid wiring only."""
     edit = Edit(model)
+    _scalar_grids(edit)
     edit.refresh()
     own = edit.finish()
     _name_nodes(own.graph.node)
     _drop_opsets(own)
     return own
+
+
+def _scalar_grids(edit: Edit) -> None:
+    """Scales and zero points of one element have no axis: some fusions of onnxruntime need that."""
+    for node in edit.nodes:
+        if not is_op(node, "QuantizeLinear", "DequantizeLinear"):
+            continue
+        for index in (1, 2):
+            value = edit.constant(slot(node, index))
+            if value is not None and value.shape == (1,):
+                edit.set_input(node, index, edit.store(slot(node, index), value.reshape(())))
 
 
 def _clear(message: Any, fields: Iterable[str]) -> None:

@@ -199,4 +199,5 @@ def _distance(ours: Array, theirs: Array) -> NDArray[np.float64]:
     if np.dtype(ours.dtype).kind != "f":
         return distance
     distance[np.isnan(a) & np.isnan(b)] = 0
-    return np.where(distance <= FLOAT_TOLERANCE * np.maximum(1, np.abs(b)), 0.0, distance)
+    near = np.isfinite(b) & (distance <= FLOAT_TOLERANCE * np.maximum(1, np.abs(b)))
+    return np.where(near, 0.0, distance)

@@ -22,7 +22,8 @@ def eliminate_identity(model: ModelProto) -> ModelProto:
     one output. 7. Resize to the same size. 8. Clip without bounds. 9. Gather by a table 0, 1,
     2, ...; one that also changes the shape becomes a Reshape. 10. x + 0, x - 0, x * 1, x / 1.
     11. Pooling by a window of one. 12. QuantizeLinear(DequantizeLinear(x)) of one scale and
-    zero point. 13. A reshape of a reshape: the outer one alone.
+    zero point. 13. A reshape of a reshape: the outer one alone. Between an input and an output
+    of the model, or two outputs, Identity takes its place.
     """
     edit = Edit(model)
     while _sweep(edit):
@@ -35,12 +36,21 @@ def _sweep(edit: Edit) -> bool:
     for node in list(edit.nodes):
         source = _same_as(edit, node)
         if source is not None and not any(node.output[1:]):
-            found |= edit.bypass(node, source)
+            found |= edit.bypass(node, source) or _to_identity(edit, node, source)
         elif is_op(node, "Gather"):
             found |= _gather_to_reshape(edit, node)
         elif is_op(node, *_RESHAPES):
             found |= _merge_reshapes(edit, node)
     return found
+
+
+def _to_identity(edit: Edit, node: NodeProto, source: str) -> bool:
+    """Between two names of the interface something must stand, but nothing that computes."""
+    if is_op(node, "Identity"):
+        return False
+    edit.remove(node)
+    edit.add("Identity", [source], node.output[0])
+    return True
 
 
 def _same_as(edit: Edit, node: NodeProto) -> str | None:

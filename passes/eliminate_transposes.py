@@ -76,7 +76,7 @@ class _Layouts:
 
     def __init__(self, edit: Edit) -> None:
         self.edit = edit
-        self.ties: dict[int, list[str]] = {}
+        self.ties: dict[int, list[str]] = {id(node): [] for node in edit.nodes}
         self.turns: dict[int, Perm] = {}
         for node in edit.nodes:
             self._tie(node)

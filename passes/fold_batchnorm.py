@@ -42,7 +42,10 @@ def _affine(edit: Edit, node: NodeProto) -> _Affine | None:
     if len(constants) < 4 or any(node.output[1:]):
         return None
     scale, bias, mean, variance = constants
-    factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    variance = variance + attribute(node, "epsilon", 1e-5)
+    if (variance <= 0).any():
+        return None
+    factor = scale / np.sqrt(variance)
     return _Affine(factor, bias - mean * factor)
 
 

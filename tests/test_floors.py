@@ -16,7 +16,19 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 FLOORS = [
     {"errors", "ctext", "graph", "thumb", "targets", "targets.*"}
     | {"passes._nodes", "passes._edit", "passes._reorder", "passes.channels"},
-    {"passes", "passes.*", "read", "layout", "schedule", "stream", "memory", "check", "quantize"}
+    {
+        "passes",
+        "passes.*",
+        "proto",
+        "read",
+        "layout",
+        "schedule",
+        "stream",
+        "memory",
+        "check",
+        "quantize",
+    }
+    | {"problem", "lattice", "bounds", "search", "order"}
     | {"bind", "faults", "selfcheck", "tidy", "oracle"}
     | {"budget", "build", "elf", "cycles", "counts", "blocks", "frames", "emulate"},
     {"lower", "lower.*", "plan", "load", "prune", "prune.*"},
@@ -33,8 +45,14 @@ NEIGHBOURS = [
     ("passes._reorder", "passes._edit"),
     ("passes.channels", "passes._edit"),
     ("passes", "passes.*"),
+    ("read", "proto"),
     ("schedule", "layout"),
     ("check", "memory"),
+    ("lattice", "problem"),
+    ("bounds", "problem"),
+    ("bounds", "lattice"),
+    *(("search", part) for part in ("problem", "lattice", "bounds")),
+    *(("order", part) for part in ("problem", "lattice", "bounds", "search")),
     ("counts", "cycles"),
     ("blocks", "build"),
     *(("emulate", part) for part in ("build", "elf", "cycles", "counts", "blocks", "frames")),

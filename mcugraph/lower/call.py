@@ -22,7 +22,9 @@ class Call:
     """One kernel call: `mcu_<kernel>(&params, inputs..., output[, scratch], begin, end)`.
 
     `fields` are the members of `struct mcu_<kernel>`: numbers, constant arrays (flash), or None for
-    a null pointer. `rows` is the number of output rows; `scratch` is in bytes.
+    a null pointer. `rows` is the number of output rows; `scratch` is in bytes. A kernel that
+    `gathers` counts rows of its input instead, and writes its output with the last of them; its
+    scratch lives from the first to the last.
     """
 
     kernel: str
@@ -32,6 +34,7 @@ class Call:
     rows: int
     scratch: int = 0
     macs: int = 0
+    gathers: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from mcugraph.lower.integer import clamp_of, multiplier, multipliers, scale_of, 
 from mcugraph.lower.unary import float_bounds, identity, table_of
 
 INT32 = 2**31
+# Bytes of the sum of one channel.
+SUM = 4
 
 
 def lower_average_pool(site: Site) -> tuple[Call, ...]:
@@ -158,7 +160,9 @@ def _global_int8(site: Site) -> Call:
     mean = _ratio(site) / (height * width)
     ties = _global_ties(site, height * width)
     fields: dict[str, Field] = {
-        "pixels": height * width,
+        "x_height": height,
+        "x_width": width,
+        "x_depth": height,
         "channels": x.shape[1],
         "x_zero": zero_of(x),
         "y_zero": zero_of(y),
@@ -170,7 +174,17 @@ def _global_int8(site: Site) -> Call:
         "scale_up": mean.numerator if ties is not None else 0,
         "scale_down": mean.denominator if ties is not None else 0,
     }
-    return Call("gap_s8", (x.name,), y.name, fields, 1, macs=height * width * x.shape[1])
+    channels = x.shape[1]
+    return Call(
+        "gap_s8",
+        (x.name,),
+        y.name,
+        fields,
+        height,
+        scratch=SUM * channels,
+        macs=height * width * channels,
+        gathers=True,
+    )
 
 
 def _global_ties(site: Site, count: int) -> NDArray[np.uint32] | None:

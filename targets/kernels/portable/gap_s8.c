@@ -19,19 +19,30 @@ static int32_t mean(const struct mcu_gap_s8 *p, int32_t sum)
     return value + p->y_zero;
 }
 
-void mcu_gap_s8(const struct mcu_gap_s8 *p, const int8_t *x, int8_t *y, int32_t begin, int32_t end)
+static int32_t channel_sum(const struct mcu_gap_s8 *p, const int8_t *x)
 {
-    const int32_t zero = p->pixels * p->x_zero;
-    if (begin >= end) {
-        return;
+    int32_t sum = 0;
+    for (int32_t k = 0; k < p->x_width; k++) {
+        sum += *x;
+        x += p->channels;
     }
-    for (int32_t c = 0; c < p->channels; c++) {
-        int32_t sum = -zero;
-        int32_t i = c;
-        for (int32_t k = 0; k < p->pixels; k++) {
-            sum += x[i];
-            i += p->channels;
+    return sum;
+}
+
+void mcu_gap_s8(const struct mcu_gap_s8 *p, const int8_t *x, int8_t *y, void *scratch,
+                int32_t begin, int32_t end)
+{
+    int32_t *sums = scratch;
+    for (int32_t row = begin; row < end; row++) {
+        const int8_t *from = &x[mcu_slot(row, p->x_depth) * p->x_width * p->channels];
+        for (int32_t c = 0; c < p->channels; c++) {
+            int32_t before = (row == 0) ? -(p->x_height * p->x_width * p->x_zero) : sums[c];
+            sums[c] = before + channel_sum(p, &from[c]);
         }
-        y[c] = (int8_t)mcu_clamp(mean(p, sum), p->low, p->high);
+    }
+    if (end == p->x_height) {
+        for (int32_t c = 0; c < p->channels; c++) {
+            y[c] = (int8_t)mcu_clamp(mean(p, sums[c]), p->low, p->high);
+        }
     }
 }

@@ -109,12 +109,15 @@ struct mcu_avgpool_ties_s8 {
 };
 
 /*
- * Mean over the whole image, one output row. ties (or NULL): a mean half way between two results
- * k and k + 1, zero point included, becomes k + bit k + 128; x_scale / (y_scale * pixels)
+ * Mean over the whole image: begin to end count rows of x, in any order; the first call of an image
+ * begins at 0, the last ends at x_height and writes y. ties (or NULL): a mean half way between two
+ * results k and k + 1, zero point included, becomes k + bit k + 128; x_scale / (y_scale * pixels)
  * is scale_up / scale_down.
  */
 struct mcu_gap_s8 {
-    int32_t pixels;
+    int32_t x_height;
+    int32_t x_width;
+    int32_t x_depth;
     int32_t channels;
     int32_t x_zero;
     int32_t y_zero;
@@ -193,7 +196,9 @@ void mcu_avgpool_s8(const struct mcu_avgpool_s8 *p, const int8_t *x, int8_t *y, 
                     int32_t end);
 void mcu_avgpool_ties_s8(const struct mcu_avgpool_ties_s8 *p, const int8_t *x, int8_t *y,
                          int32_t begin, int32_t end);
-void mcu_gap_s8(const struct mcu_gap_s8 *p, const int8_t *x, int8_t *y, int32_t begin, int32_t end);
+/* scratch: channels sums of 32 bits, which live from the first call to the last. */
+void mcu_gap_s8(const struct mcu_gap_s8 *p, const int8_t *x, int8_t *y, void *scratch,
+                int32_t begin, int32_t end);
 void mcu_maxpool_s8(const struct mcu_maxpool_s8 *p, const int8_t *x, int8_t *y, int32_t begin,
                     int32_t end);
 void mcu_avgpool_f32(const struct mcu_avgpool_f32 *p, const float *x, float *y, int32_t begin,

@@ -43,6 +43,8 @@ _COUNTS = frozenset(
     pads strides""".split()
 )
 _LARGEST_COUNT = 2**20
+# Inputs that say how much a node makes, by their positions.
+_SIZES = {"ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
 
 Constants = Mapping[str, NDArray[np.generic]]
 
@@ -57,7 +59,8 @@ def find_faults(model: ModelProto) -> list[str]:
         _operator_faults,
     )
     found = [line for kind in kinds for line in kind(model)]
-    return [*found, *broken, *_weight_faults(model, constants), *_scale_faults(model, constants)]
+    more = (_weight_faults, _scale_faults, _size_faults)
+    return [*found, *broken, *(line for kind in more for line in kind(model, constants))]
 
 
 def oversized(model: ModelProto) -> list[str]:
@@ -229,6 +232,13 @@ def _weight_faults(model: ModelProto, constants: Constants) -> Iterator[str]:
         bad = np.isnan(value) if name not in weights else ~np.isfinite(value)
         if bad.any():
             yield f"constant {name}: {bad.sum()} of {value.size} elements are NaN or infinite"
+
+
+def _size_faults(model: ModelProto, constants: Constants) -> Iterator[str]:
+    for node in (node for node in model.graph.node if node.op_type in _SIZES):
+        sizes = constants.get(slot(node, _SIZES[node.op_type]), np.ones(1))
+        if prod(max(1.0, abs(float(size))) for size in sizes.flat) > LARGEST_BYTES // 4:
+            yield f"{title(node)}: size {sizes.tolist()} is beyond any microcontroller's memory"
 
 
 def _scale_places(node: NodeProto) -> Sequence[int]:

@@ -91,8 +91,9 @@ def verify(model: str | Path, folder: str | Path, question: Question | None = No
     question = question or Question()
     report, files = read_folder(Path(folder))
     original = load(model, question.dims)
-    subject = _subject(report, folder)
-    oracle = Oracle(_optimized(Path(folder), report), subject.tensors)
+    optimized = _optimized(Path(folder), report)
+    subject = _subject(report, optimized, Path(folder))
+    oracle = Oracle(optimized, subject.tensors)
     judge = Oracle(original)
     if judge.inputs != oracle.inputs or judge.outputs != oracle.outputs:
         raise ValueError(f"{folder} was compiled from another model than {model}")
@@ -109,19 +110,37 @@ def verify(model: str | Path, folder: str | Path, question: Question | None = No
     return _verification(report, question, steps, list(zip(ours, theirs, strict=True)), found)
 
 
-def _subject(report: Mapping[str, Any], folder: str | Path) -> Subject:
+@contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    """Within this context, what a report lacks or has of another type is its damage."""
     try:
-        return Subject.of(report)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        yield
+    except (AssertionError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(
             f"the report in {folder} is damaged; run mcugraph optimize again"
         ) from error
 
 
+def _subject(report: Mapping[str, Any], model: onnx.ModelProto, folder: Path) -> Subject:
+    """The report as steps and places, all of which lie in the arena and in the model."""
+    known = {value.name for value in model.graph.input}
+    known.update(name for node in model.graph.node for name in node.output)
+    with _intact(folder):
+        subject = Subject.of(report)
+        assert known.issuperset(subject.tensors), "a tensor that the model lacks"
+        assert subject.places.keys() >= {*subject.inputs, *subject.outputs}, "a port without place"
+        shown = {value.name for value in model.graph.output}
+        assert {*subject.outputs.values()} == shown, "outputs that are not the model's"
+        ends = [place.offset + place.bytes for place in subject.places.values()]
+        assert max(ends, default=0) <= report["ram"]["arena"], "a place outside of the arena"
+    return subject
+
+
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The report of a compiled folder, and the C files that it names."""
     report: dict[str, Any] = read_report(folder)
-    names = [name for name in report["files"] if name.endswith((".c", ".h"))]
+    with _intact(folder):
+        names = [name for name in report["files"] if name.endswith((".c", ".h"))]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}; run mcugraph optimize again")
@@ -129,7 +148,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _optimized(folder: Path, report: Mapping[str, Any]) -> onnx.ModelProto:
-    path = folder / f"{report['model']}.optimized.onnx"
+    with _intact(folder):
+        path = folder / f"{report['model']}.optimized.onnx"
     if not path.is_file():
         raise ValueError(f"{folder} lacks {path.name}; run mcugraph optimize again")
     return load(path)

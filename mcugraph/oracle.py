@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import onnx
@@ -43,7 +44,10 @@ class Oracle:
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """All visible tensors for one input."""
-        values = self._session.run(self._names, dict(feed))
+        try:
+            values = self._session.run(self._names, dict(feed))
+        except Exception as error:
+            raise LoadError([f"onnxruntime cannot run the model: {plain(error)}"]) from error
         return dict(zip(self._names, values, strict=True))
 
 
@@ -75,9 +79,9 @@ def numpy_type(ort_type: str) -> np.dtype[np.generic]:
 
 def _arrays(data: Path) -> dict[str, Array]:
     try:
-        with np.load(data, allow_pickle=False) as archive:
+        with data.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
         raise ValueError(f"cannot read {data}: it is no .npz file of arrays") from error
 
 

@@ -12,7 +12,7 @@ from mcugraph.ctext import C_TYPES
 from mcugraph.errors import UnsupportedError
 from mcugraph.graph import Graph, Step
 from mcugraph.layout import VIEWS, Layouts, layouts_of
-from mcugraph.lower import lower
+from mcugraph.lower import LOWERINGS, lower
 from mcugraph.lower.call import Call, Site
 from mcugraph.memory import Buffer, MemoryPlan, plan_memory
 from mcugraph.schedule import Schedule, file_order, lifetimes, live_bytes
@@ -97,6 +97,8 @@ def _lower_all(graph: Graph, layouts: Layouts, allow_float: bool) -> dict[str, t
             calls[step.name] = lower(Site(graph, step, layouts))
         except UnsupportedError as error:
             problems += error.problems
+    if any(step.op not in LOWERINGS and step.name not in calls for step in graph.steps):
+        problems.append(f"there are kernels for: {', '.join(sorted(LOWERINGS))}")
     if problems:
         raise UnsupportedError(problems)
     return calls

@@ -185,6 +185,8 @@ class _Reader:
         if scale.size == 1:
             return Quant(scale.reshape(()), zero.reshape(()))
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        if not -rank <= axis < rank:
+            raise UnsupportedError([f"{title(node)}: axis {axis} of a tensor of rank {rank}"])
         return Quant(scale, zero, axis % rank)
 
     def _sole_consumer(self, name: str) -> onnx.NodeProto | None:

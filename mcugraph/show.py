@@ -15,6 +15,8 @@ from mcugraph.report import Report
 from mcugraph.targets import Memory, Target
 from mcugraph.verify import Difference, Divergence
 
+# Differing elements that are listed before the tensors are shown.
+EXAMPLES = 8
 TEXTS = ("step", "op", "kernel")
 UNKNOWN = "-"
 # Characters that are always left of a step's name.
@@ -112,7 +114,7 @@ def print_verification(result: Verification, console: Console) -> None:
         table.add_row(*_difference(step), style=None if step.ok else "red")
     for output in result.model_outputs:
         name, *cells = _difference(output)
-        table.add_row(f"whole model: {name}", *cells)
+        table.add_row(f"whole model: {name}", *cells, style=None if output.ok_end_to_end else "red")
     console.print(table)
     if result.top1_agreement is not None:
         console.print(f"top-1  {result.top1_agreement:.2%} as onnxruntime")
@@ -132,8 +134,14 @@ def _print_divergence(found: Divergence, console: Console) -> None:
     places = np.argwhere(found.ours != found.theirs)
     console.print(
         f"first difference: step {found.step}, tensor {found.tensor}, "
-        f"{len(places)} of {found.ours.size} elements, first at {places[0].tolist()}"
+        f"{len(places)} of {found.ours.size} elements"
     )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("at", "ours", "onnxruntime"):
+        table.add_column(title, justify="left" if title == "at" else "right")
+    for place in map(tuple, places[:EXAMPLES].tolist()):
+        table.add_row(str(list(place)), f"{found.ours[place]:g}", f"{found.theirs[place]:g}")
+    console.print(table)
     with np.printoptions(threshold=200, linewidth=120):
         console.print(f"ours:\n{found.ours}\nonnxruntime:\n{found.theirs}")
 

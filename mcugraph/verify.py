@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,18 @@ class Place:
 
     @classmethod
     def of(cls, entry: Mapping[str, object]) -> Place:
-        """Read a tensor's entry of a report."""
+        """Read a tensor's entry of a report; KeyError, TypeError or AssertionError if damaged."""
         values = {key: entry[key] for key in ("shape", "memory_dims", "memory_order")}
         shape, dims, order = (tuple(v) for v in values.values() if isinstance(v, list))
         offset, size = entry["offset"], entry["bytes"]
         assert isinstance(offset, int), f"no offset: {entry}"
         assert isinstance(size, int), f"no size: {entry}"
-        return cls(offset, size, str(entry["dtype"]), shape, Layout(dims, order))
+        dtype = np.dtype(str(entry["dtype"]))
+        assert offset >= 0, f"a negative offset: {entry}"
+        assert size == prod(shape) * dtype.itemsize, f"size and shape differ: {entry}"
+        assert prod(dims) == prod(shape), f"shape and memory differ: {entry}"
+        assert sorted(order) == list(range(len(dims))), f"no order of axes: {entry}"
+        return cls(offset, size, dtype.name, shape, Layout(dims, order))
 
     def get(self, executor: Executor) -> Array:
         """The tensor, in its ONNX shape."""

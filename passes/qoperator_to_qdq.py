@@ -98,10 +98,19 @@ def _grid(edit: Edit, node: NodeProto, place: int, tensor: str) -> list[str]:
     scale = np.asarray(edit.constant(node.input[place]))
     names = [node.input[place], slot(node, place + 1)]
     if not names[1]:
-        kind = edit.dtype(tensor) or edit.dtype(node.input[0])
-        zero = np.zeros(scale.shape, helper.tensor_dtype_to_np_dtype(kind))
+        zero = np.zeros(scale.shape, _byte(edit, node, tensor))
         names[1] = edit.store(f"{tensor}__zero_point", zero)
     return [_scalar(edit, name) for name in names]
+
+
+def _byte(edit: Edit, node: NodeProto, tensor: str) -> np.dtype[np.generic]:
+    """The type of a quantised operand; where it was not inferred, that of a zero point."""
+    kind = edit.dtype(tensor) or edit.dtype(node.input[0])
+    if kind:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(kind))
+    constants = (edit.constant(name) for name in node.input if name)
+    types = (value.dtype for value in constants if value is not None)
+    return next((dtype for dtype in types if dtype in (np.int8, np.uint8)), np.dtype(np.uint8))
 
 
 def _scalar(edit: Edit, name: str) -> str:

@@ -127,6 +127,7 @@ def affine(
     count, terms = weights.shape
     if terms > TERMS:
         raise site.refuse(f"{terms} terms in one sum; {TERMS} are allowed")
+    _check_axis(site, w, count)
     scales = np.broadcast_to(w.quant.scale.astype(np.float64).reshape(-1), count)
     zeros = np.broadcast_to(w.quant.zero_point.reshape(-1), count)
     centred = (weights.astype(np.int64) - zeros[:, None]) * int(np.sign(alpha))
@@ -141,6 +142,19 @@ def affine(
     return _assembled(fitted, zero_of(x))
 
 
+def _check_axis(site: Site, weights: Tensor, outputs: int) -> None:
+    """Refuse scales of weights that do not run along the outputs."""
+    assert weights.quant is not None
+    first = site.step.op == "Conv" or site.attribute("transB", 0)
+    axis = 0 if first else len(weights.shape) - 1
+    along = weights.quant.axis == axis and weights.quant.scale.size == outputs
+    if not (weights.quant.per_tensor or along):
+        raise site.refuse(
+            f"{weights.quant.scale.size} scales of {weights.name} along axis {weights.quant.axis}; "
+            f"one, or {outputs} along axis {axis}, are allowed"
+        )
+
+
 def _integer_bias(site: Site, units: NDArray[np.float64], beta: float) -> list[int]:
     """The bias in accumulator units: as stored where its scale is theirs, else requantised."""
     if not site.has(2):
@@ -152,7 +166,15 @@ def _integer_bias(site: Site, units: NDArray[np.float64], beta: float) -> list[i
         if np.allclose(scale, units, rtol=1e-6, atol=0) and not tensor.quant.zero_point.any():
             assert tensor.data is not None
             return [int(b) for b in np.broadcast_to(tensor.data.reshape(-1), units.size)]
-    return [round(Fraction(b) / Fraction(u)) for b, u in zip(real.tolist(), units, strict=True)]
+    exact = [Fraction(b) / Fraction(u) for b, u in zip(real.tolist(), units, strict=True)]
+    rounded = [round(b) for b in exact]
+    lost = max(abs(a - b) * Fraction(u) for a, b, u in zip(rounded, exact, units, strict=True))
+    if lost > Fraction(scale_of(site.output)):
+        raise site.refuse(
+            f"the bias {tensor.name} loses {float(lost):.3g} where it is added to sums of int8 "
+            f"products; the output's scale is {scale_of(site.output):.3g}"
+        )
+    return rounded
 
 
 def constant_bias(site: Site, count: int) -> NDArray[np.float64]:

@@ -1,0 +1,165 @@
+"""Plans: sound memory, views without bytes, and every problem of a graph at once."""
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import Golden
+from models import MODELS, Net
+from onnx import ModelProto, TensorProto
+
+from mcugraph.check import check_memory
+from mcugraph.errors import UnsupportedError
+from mcugraph.load import load, load_model
+from mcugraph.optimize import rewrite
+from mcugraph.plan import Plan, make_plan
+from mcugraph.read import read_graph
+from mcugraph.targets import load as load_target
+
+DIGITS = Path(__file__).parents[1] / "examples" / "digits.onnx"
+
+
+def planned(model: ModelProto, *, allow_float: bool = True) -> Plan:
+    graph = read_graph(rewrite(model))
+    return make_plan(graph, load_target("cortex-m0"), "net", allow_float=allow_float)
+
+
+@cache
+def plan_of(name: str) -> Plan:
+    return planned(load(DIGITS) if name == "digits" else load_model(MODELS[name](), {}))
+
+
+@pytest.mark.parametrize("name", ["digits", *MODELS])
+def test_memory_is_sound_and_ends_at_a_word(name: str) -> None:
+    plan = plan_of(name)
+    check_memory(plan.memory)
+    ends = [plan.memory.offsets[b.name] + b.size for b in plan.memory.buffers]
+    assert plan.memory.arena % 8 == 0
+    assert plan.memory.arena - max(ends) in range(8)
+    assert plan.memory.lower_bound <= plan.memory.arena
+    for tensor in plan.graph.tensors.values():
+        if tensor.data is None and tensor.dtype == "float32":
+            assert plan.offset(tensor.name) % 4 == 0
+
+
+@pytest.mark.parametrize("name", ["digits", *MODELS])
+def test_what_a_step_touches_is_apart_from_what_it_writes_and_from_what_waits(name: str) -> None:
+    plan = plan_of(name)
+    for place, step in enumerate(plan.steps):
+        read = {plan.layouts.root(n) for n in plan.graph.activations(step)}
+        written = [n for n in step.outputs if n]
+        later = (n for s in plan.steps[place + 1 :] for n in plan.graph.activations(s))
+        earlier = (n for s in plan.steps[:place] for n in s.outputs if n)
+        known = {plan.layouts.root(n) for n in (*plan.graph.inputs, *earlier)}
+        waiting = known & {plan.layouts.root(n) for n in (*later, *plan.graph.outputs)}
+        taken = {plan.offset(n): plan.graph.tensors[n].bytes for n in read | waiting}
+        new = {plan.offset(n): plan.graph.tensors[n].bytes for n in written}
+        if plan.scratch(step):
+            new[plan.scratch_offset(step)] = plan.scratch(step)
+        regions = sorted([*taken.items(), *new.items()])
+        assert len(regions) == len(taken) + len(new)
+        for (low, size), (high, _) in pairwise(regions):
+            assert low + size <= high, step.name
+
+
+@pytest.mark.parametrize("name", ["digits", *MODELS])
+def test_a_view_stands_where_its_tensor_stands_and_is_no_step(name: str) -> None:
+    plan = plan_of(name)
+    for view, root in plan.layouts.views.items():
+        assert plan.offset(view) == plan.offset(root)
+        assert plan.graph.tensors[view].bytes == plan.graph.tensors[root].bytes
+    computed = {step.output for step in plan.steps}
+    assert computed.isdisjoint(plan.layouts.views)
+    assert len(plan.steps) + len(plan.layouts.views) == len(plan.graph.steps)
+
+
+@pytest.mark.parametrize("name", ["digits", *MODELS])
+def test_scratch_lives_for_its_own_step_only(name: str) -> None:
+    plan = plan_of(name)
+    scratch = [b for b in plan.memory.buffers if b.name not in plan.graph.tensors]
+    wanted = [step for step in plan.steps if plan.scratch(step)]
+    assert len(scratch) == len(wanted)
+    for buffer, step in zip(scratch, wanted, strict=True):
+        place = plan.schedule.order.index(plan.graph.steps.index(step))
+        assert (buffer.first, buffer.last, buffer.align) == (place, place, 8)
+        assert buffer.size == plan.scratch(step)
+        assert plan.memory.offsets[buffer.name] == plan.scratch_offset(step)
+
+
+def test_some_plans_have_scratch_and_some_have_views() -> None:
+    plans = [plan_of(name) for name in MODELS]
+    assert sum(any(map(plan.scratch, plan.steps)) for plan in plans) > 5
+    assert sum(bool(plan.layouts.views) for plan in plans) > 5
+
+
+def test_digits(golden: Golden) -> None:
+    plan = plan_of("digits")
+    lines = [f"arena {plan.memory.arena}, at least {plan.memory.lower_bound}, {plan.macs} MACs"]
+    for step in plan.steps:
+        (call,) = plan.calls[step.name]
+        places = (f"{plan.offset(n)}+{plan.graph.tensors[n].bytes}" for n in call.inputs)
+        scratch = f" scratch {plan.scratch_offset(step)}+{call.scratch}" if call.scratch else ""
+        size = plan.graph.tensors[call.output].bytes
+        target = f"{plan.offset(call.output)}+{size}"
+        reads = ", ".join(places)
+        lines.append(f"{step.name}: {call.kernel} {reads} -> {target}{scratch}; {call.macs} MACs")
+    golden("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("name", ["digits", "residual_qdq", "separable"])
+def test_macs_are_those_of_the_weights(name: str) -> None:
+    plan = plan_of(name)
+    kernels = set()
+    for step in plan.steps:
+        calls = plan.calls[step.name]
+        kernels |= {call.kernel for call in calls}
+        if step.op in {"Conv", "Gemm"}:
+            weights, out = (plan.graph.tensors[n] for n in (step.inputs[1], step.output))
+            expected = out.size * weights.size // out.shape[1]
+            assert sum(call.macs for call in calls) == expected
+    assert plan.macs == sum(call.macs for calls in plan.calls.values() for call in calls) > 0
+    assert plan.kernels == tuple(sorted(kernels))
+
+
+def unsupported() -> ModelProto:
+    net = Net(18)
+    x = net("Relu", net.conv("a", net.input("x", 1, 2, 4, 4), 3, 2, 3, 3))
+    x = net("LpNormalization", x, out="first")
+    x = net("Sigmoid", x)
+    return net.model(net("LpNormalization", x, out="second"))
+
+
+def test_all_unsupported_steps_and_all_float_steps_are_named_at_once() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        planned(unsupported(), allow_float=False)
+    floats, *rest = caught.value.problems
+    assert floats.startswith("4 steps compute in float32; quantise the model to int8")
+    assert "or pass --allow-float:" in floats
+    assert floats.count("(LpNormalization)") == 2
+    assert len(rest) == 3
+    assert all("no kernel for LpNormalization" in problem for problem in rest[:2])
+    assert rest[2].startswith("there are kernels for: Abs, Add,")
+    with pytest.raises(UnsupportedError) as caught:
+        planned(unsupported())
+    assert list(caught.value.problems) == rest
+
+
+def test_one_float_step_in_an_integer_model_is_named() -> None:
+    net = Net(18)
+    x = net.dequantize(net.input("x", 1, 4, kind=TensorProto.INT8), 0.1, 0)
+    x = net.quantize(net("Sigmoid", x), 1 / 256, -128)
+    model = net.model(net("Erf", net.dequantize(x, 1 / 256, -128)))
+    with pytest.raises(UnsupportedError) as caught:
+        planned(model, allow_float=False)
+    assert caught.value.problems[0].startswith(("1 step computes", "2 steps compute"))
+    assert "(Erf)" in caught.value.problems[0]
+    assert "(Sigmoid)" not in caught.value.problems[0]
+
+
+def test_a_port_without_a_type_in_c_is_refused() -> None:
+    net = Net(18)
+    x = net.input("x", 1, 4)
+    small = net("Cast", net("Relu", x), to=TensorProto.DOUBLE, out="y")
+    with pytest.raises(UnsupportedError, match="y is float64"):
+        planned(net.model(small, kind=TensorProto.DOUBLE))

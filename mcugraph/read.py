@@ -165,9 +165,9 @@ class _Reader:
         if tensor.quant is not None and not _same(tensor.quant, quant):
             raise UnsupportedError(
                 [
-                    f"{title(node)}: {name} has scale {quant.scale.tolist()} and zero point "
-                    f"{quant.zero_point.tolist()} here, but {tensor.quant.scale.tolist()} and "
-                    f"{tensor.quant.zero_point.tolist()} elsewhere; one pair a tensor is allowed"
+                    f"{title(node)}: {name} has scale {quant.scale!s} and zero point "
+                    f"{quant.zero_point} here, but {tensor.quant.scale!s} and "
+                    f"{tensor.quant.zero_point} elsewhere; one pair a tensor is allowed"
                 ]
             )
         self.tensors[name] = replace(tensor, quant=quant)

@@ -140,7 +140,9 @@ def _print_divergence(found: Divergence, console: Console) -> None:
     for title in ("at", "ours", "onnxruntime"):
         table.add_column(title, justify="left" if title == "at" else "right")
     for place in map(tuple, places[:EXAMPLES].tolist()):
-        table.add_row(str(list(place)), f"{found.ours[place]:g}", f"{found.theirs[place]:g}")
+        table.add_row(
+            str(list(place)), *(f"{float(t[place]):.9g}" for t in (found.ours, found.theirs))
+        )
     console.print(table)
     with np.printoptions(threshold=200, linewidth=120):
         console.print(f"ours:\n{found.ours}\nonnxruntime:\n{found.theirs}")

@@ -22,9 +22,9 @@ HEAVY = {"torch", "onnxruntime", "networkx", "rich", "typer", "unicorn", "scipy"
 IMPORT_SECONDS = 0.5
 MEASURE = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import mcugraph.passes
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, mcugraph.passes.__file__, sorted(sys.modules)]))
 """
 

@@ -274,7 +274,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 LIMITS = settings(
     deadline=None,
     derandomize=True,
-    max_examples=150,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

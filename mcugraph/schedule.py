@@ -1,28 +1,30 @@
-"""The order in which steps run, and which of them run fused."""
+"""The order in which steps run, and how long their tensors live."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mcugraph.graph import Graph
 from mcugraph.layout import Layouts
+from mcugraph.order import Item, Problem, describe, find_order
+
+# How long the search for the best order may take, as mcugraph.order counts it.
+SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Step indices in execution order, in groups whose steps run interleaved row by row.
+    """Step indices in execution order, and how good the order is.
 
-    A group of one step runs it whole. `peak` is the most bytes of tensors alive at once.
+    `peak` is the most bytes of whole tensors and scratch at once; no order has one below
+    `lower_bound`. `verdict` says so for people.
     """
 
-    groups: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
     peak: int
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Step indices in execution order."""
-        return tuple(index for group in self.groups for index in group)
+    lower_bound: int
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,28 @@ class Lifetime:
     last: int
 
 
-def file_order(graph: Graph, layouts: Layouts) -> Schedule:
-    """Every step by itself, in the order of the file."""
-    order = tuple(range(len(graph.steps)))
-    live = live_bytes(graph, layouts, lifetimes(graph, layouts, order))
-    return Schedule(tuple((index,) for index in order), max(live, default=0))
+def find_schedule(
+    graph: Graph, layouts: Layouts, working: Sequence[int], scratch: Sequence[int]
+) -> Schedule:
+    """The order of the working steps with the least peak; `scratch` is what each needs beside."""
+    numbers = {index: number for number, index in enumerate(working)}
+    producers: dict[str, int] = {}
+    readers: dict[str, set[int]] = {layouts.root(name): set() for name in graph.inputs}
+    for index, number in numbers.items():
+        step = graph.steps[index]
+        for name in graph.activations(step):
+            readers.setdefault(layouts.root(name), set()).add(number)
+        for name in filter(None, step.outputs):
+            producers[layouts.root(name)] = number
+            readers.setdefault(layouts.root(name), set())
+    kept = {layouts.root(name) for name in graph.outputs}
+    items = tuple(
+        Item(name, graph.tensors[name].bytes, producers.get(name), frozenset(who), name in kept)
+        for name, who in readers.items()
+    )
+    found = find_order(Problem(len(working), items, tuple(scratch)), SECONDS)
+    order = tuple(working[number] for number in found.order)
+    return Schedule(order, found.peak, found.lower_bound, describe(found))
 
 
 def lifetimes(graph: Graph, layouts: Layouts, order: Iterable[int]) -> dict[str, Lifetime]:
@@ -59,16 +78,6 @@ def lifetimes(graph: Graph, layouts: Layouts, order: Iterable[int]) -> dict[str,
     for name in graph.outputs:
         _extend(spans, layouts.root(name), end)
     return spans
-
-
-def live_bytes(graph: Graph, layouts: Layouts, spans: Mapping[str, Lifetime]) -> list[int]:
-    """Bytes of tensors alive at each place in the order."""
-    end = 1 + max((span.last for span in spans.values()), default=-1)
-    live = [0] * end
-    for name, span in spans.items():
-        for place in range(span.first, span.last + 1):
-            live[place] += graph.tensors[name].bytes
-    return live
 
 
 def _extend(spans: dict[str, Lifetime], name: str, place: int) -> None:

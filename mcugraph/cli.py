@@ -1,4 +1,4 @@
-"""The commands: optimize, analyze, verify, targets."""
+"""The commands: optimize, analyze, explain, verify, targets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from rich.status import Status
 from mcugraph import targets as machines
 from mcugraph.artifact import Artifact, writable
 from mcugraph.errors import LoadError, UnsupportedError
+from mcugraph.explain import explain
 from mcugraph.judge import Question, verify
 from mcugraph.optimize import Settings, model_name, optimize
 from mcugraph.show import print_report, print_target, print_targets, print_verification
+from mcugraph.show_explain import print_explanation
 
 OK, USAGE, IMPORT, UNSUPPORTED, OVER_BUDGET, WRONG = range(6)
 
@@ -44,6 +46,12 @@ Dims = Annotated[
 Prefix = Annotated[str | None, typer.Option("--name", help="The prefix of files and C names.")]
 AllowFloat = Annotated[bool, typer.Option("--allow-float", help="Compile float32 steps, too.")]
 Compiler = Annotated[str, typer.Option("--compiler", help="zig, or gcc for arm-none-eabi-gcc.")]
+Objective = Annotated[
+    str, typer.Option("--optimize", help="ram: the least; balanced: to fit; cycles: the fastest.")
+]
+Input = Annotated[
+    str, typer.Option("--input", help="whole, or rows: pushed one by one, never stored whole.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The folder to write; default build/NAME.")
@@ -60,10 +68,12 @@ def optimize_command(
     budget: Limits = None,
     allow_float: AllowFloat = False,
     compiler: Compiler = "zig",
+    objective: Objective = "ram",
+    source: Input = "whole",
     as_json: Json = False,
 ) -> None:
     """Compile a model into a folder of C; nothing is written where it exceeds its budget."""
-    settings = Settings(name, _dims(dim), budget, allow_float, compiler)
+    settings = Settings(name, _dims(dim), budget, allow_float, compiler, objective, source)
     folder = writable(out or Path("build") / model_name(model, settings))
     artifact = _compile(model, target, settings)
     _print(artifact, as_json)
@@ -82,12 +92,37 @@ def analyze(
     budget: Limits = None,
     allow_float: AllowFloat = False,
     compiler: Compiler = "zig",
+    objective: Objective = "ram",
+    source: Input = "whole",
     as_json: Json = False,
 ) -> None:
     """Report what a model needs on a target, and write nothing."""
-    artifact = _compile(model, target, Settings(name, _dims(dim), budget, allow_float, compiler))
+    settings = Settings(name, _dims(dim), budget, allow_float, compiler, objective, source)
+    artifact = _compile(model, target, settings)
     _print(artifact, as_json)
     _refuse_excess(artifact)
+
+
+@app.command("explain")
+def explain_command(
+    model: Model,
+    target: TargetName,
+    dim: Dims = None,
+    budget: Limits = None,
+    allow_float: AllowFloat = False,
+    source: Input = "whole",
+    as_json: Json = False,
+) -> None:
+    """Show where the peak of memory is, what brought it down so far, and what would next."""
+    settings = Settings(dims=_dims(dim), budget=budget, allow_float=allow_float, input=source)
+    with Console(stderr=True).status("planning"):
+        found = explain(model, target, settings)
+    if as_json:
+        _json(found.as_json())
+    else:
+        print_explanation(found, _console())
+    if not found.fits:
+        raise typer.Exit(OVER_BUDGET)
 
 
 @app.command("verify")

@@ -15,6 +15,8 @@ from mcugraph.ctext import Names, array, comment, number
 from mcugraph.graph import Step
 from mcugraph.lower.call import Call
 from mcugraph.plan import Plan
+from mcugraph.pushed import push_functions, push_static
+from mcugraph.sections import section_calls
 from mcugraph.targets import Target
 
 ASSERTION = """\
@@ -89,7 +91,7 @@ class _Constants:
 
 def _source(plan: Plan, kernels: Mapping[str, str]) -> str:
     name, upper = plan.name, plan.name.upper()
-    constants = _Constants(name, Names([f"{name}_arena", *header.functions(plan)]))
+    constants = _Constants(name, Names(header.reserved(plan)))
     body = _body(plan, constants)
     includes = sorted(n for n in kernels if n.endswith(".h"))
     return "\n".join(
@@ -110,7 +112,7 @@ def _source(plan: Plan, kernels: Mapping[str, str]) -> str:
             "#endif",
             "",
             ASSERTION,
-            *(_assertion(port, plan) for port in (*header.inputs(plan), *header.outputs(plan))),
+            *(_assertion(port, plan) for port, _ in _ports(plan)),
             "",
             *constants.text,
             *body,
@@ -126,59 +128,49 @@ def _assertion(port: header.Port, plan: Plan) -> str:
 
 
 def _body(plan: Plan, constants: _Constants) -> list[str]:
-    name, upper = plan.name, plan.name.upper()
-    ports = [(p, "const ") for p in header.outputs(plan)]
-    lines: list[str] = []
-    for port, const in [*((p, "") for p in header.inputs(plan)), *ports]:
-        lines += [
-            f"{const}{port.c_type} *{name}_{port.c_name}_at({const}void *arena)",
-            "{",
-            f"    return ({const}void *)(({const}int8_t *)arena + {port.offset});",
-            "}",
-            "",
-        ]
-    lines += [f"void {name}_run_at(void *arena)", "{"]
-    lines += ["    int8_t *const a = arena;", "    (void)a;"]
-    for index, step in enumerate(plan.steps):
-        lines += ["", f"    {upper}_HOOK({index});", f"    {_step_note(plan, step)}"]
-        lines += [f"    {_call(plan, step, call, constants)}" for call in plan.calls[step.name]]
-    lines += ["", f"    {upper}_HOOK({len(plan.steps)});", "}", ""]
-    lines += [f"void {name}_infer_at(void *arena, {header.infer_arguments(plan)})", "{"]
-    return [*lines, *header.infer_copies(plan), "}", ""]
+    """Everything on an arena of the caller's."""
+    name = plan.name
+    definitions, statements = section_calls(plan, constants.struct)
+    run = ["    int8_t *const a = arena;", "    (void)a;", *statements]
+    if plan.progress is None:
+        functions = _function(f"void {name}_run_at(void *arena)", run)
+    else:
+        functions = _function(f"static void {name}_finish(void *arena)", run)
+        functions += push_functions(plan, constants.struct)
+    infer = f"void {name}_infer_at(void *arena, {header.infer_arguments(plan)})"
+    ports = [line for port, const in _ports(plan) for line in _port_at(plan, port, const)]
+    return [*definitions, *ports, *functions, *_function(infer, header.infer_copies(plan))]
 
 
-def _step_note(plan: Plan, step: Step) -> str:
-    shape = "".join(f"[{n}]" for n in plan.layouts.of[step.output].shape)
-    dtype = plan.graph.tensors[step.output].dtype
-    return comment(f"{step.op} {step.name}: {dtype}{shape} at {plan.offset(step.output)}")
+def _function(head: str, body: list[str]) -> list[str]:
+    return [head, "{", *body, "}", ""]
 
 
-def _call(plan: Plan, step: Step, call: Call, constants: _Constants) -> str:
-    places = [plan.offset(tensor) for tensor in (*call.inputs, call.output)]
-    if call.scratch:
-        places.append(plan.scratch_offset(step))
-    pointers = ", ".join(f"(void *)(a + {place})" for place in places)
-    params = constants.struct(step, call)
-    return f"mcu_{call.kernel}(&{params}, {pointers}, 0, {call.rows});"
+def _ports(plan: Plan) -> list[tuple[header.Port, str]]:
+    """The ports that stand in the arena as a whole, and what the application may not change."""
+    ins = header.inputs(plan) if plan.progress is None else []
+    return [*((port, "") for port in ins), *((port, "const ") for port in header.outputs(plan))]
+
+
+def _port_at(plan: Plan, port: header.Port, const: str) -> list[str]:
+    head = f"{const}{port.c_type} *{plan.name}_{port.c_name}_at({const}void *arena)"
+    return _function(head, [f"    return ({const}void *)(({const}int8_t *)arena + {port.offset});"])
 
 
 def _static_interface(plan: Plan) -> list[str]:
     """The functions on the static arena; the linker drops it where only the others are used."""
     name, upper = plan.name, plan.name.upper()
-    lines = [
-        f"static union {{ int8_t bytes[{upper}_ARENA_BYTES]; uint64_t align; }} {name}_arena;",
-        "",
-    ]
-    for port, const in [
-        *((p, "") for p in header.inputs(plan)),
-        *((p, "const ") for p in header.outputs(plan)),
-    ]:
-        lines += [f"{const}{port.c_type} *{name}_{port.c_name}(void)", "{"]
-        lines += [f"    return {name}_{port.c_name}_at(&{name}_arena);", "}", ""]
-    lines += [f"void {name}_run(void)", "{", f"    {name}_run_at(&{name}_arena);", "}", ""]
-    lines += [f"void {name}_infer({header.infer_arguments(plan)})", "{"]
-    lines += [f"    {name}_infer_at(&{name}_arena, {header.infer_names(plan)});", "}", ""]
-    return lines
+    arena = f"{name}_arena"
+    lines = [f"static union {{ int8_t bytes[{upper}_ARENA_BYTES]; uint64_t align; }} {arena};", ""]
+    for port, const in _ports(plan):
+        head = f"{const}{port.c_type} *{name}_{port.c_name}(void)"
+        lines += _function(head, [f"    return {name}_{port.c_name}_at(&{arena});"])
+    if plan.progress is None:
+        lines += _function(f"void {name}_run(void)", [f"    {name}_run_at(&{arena});"])
+    else:
+        lines += push_static(plan)
+    infer = f"    {name}_infer_at(&{arena}, {header.infer_names(plan)});"
+    return lines + _function(f"void {name}_infer({header.infer_arguments(plan)})", [infer])
 
 
 def _cmake(name: str, sources: list[str]) -> str:

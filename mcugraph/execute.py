@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from mcugraph import build
 from mcugraph.emulate import Machine
-from mcugraph.measure import STEP_LABEL, build_measured
+from mcugraph.measure import STEP_LABEL, Sources, build_measured, call_model
 from mcugraph.targets import Target
 
 # Called with the number of the step that is about to run, and once after the last.
@@ -34,20 +34,20 @@ class Executor(Protocol):
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes into the arena."""
 
-    def run(self, watch: Watch | None) -> None:
-        """Run one inference."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> None:
+        """Run one inference, on an image where the input is pushed."""
 
 
 class OnHost:
     """The C compiled by the host's compiler, called in this process."""
 
-    def __init__(self, name: str, files: Mapping[str, str], arena: int, folder: Path) -> None:
-        for file, text in {**files, "mcu_watch.c": _WATCH}.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        sources = sorted(folder.glob("*.c"))
+    def __init__(self, sources: Sources, arena: int, folder: Path) -> None:
+        name, ports = sources.name, sources.ports
+        written = sources.write(folder, {"mcu_watch.c": _WATCH})
         options = build.Options(defines=(f"{name.upper()}_HOOK(step)={_HOOK}",), includes=(folder,))
-        self._library = ctypes.CDLL(str(build.build_shared(sources, folder / "model.so", options)))
-        self._run = getattr(self._library, f"{name}_run_at")
+        self._library = ctypes.CDLL(str(build.build_shared(written, folder / "model.so", options)))
+        self._outputs = [ctypes.create_string_buffer(n) for n in ports.outputs] if ports else []
+        self._run = getattr(self._library, f"{name}_{'infer' if ports else 'run'}_at")
         self._arena = ctypes.create_string_buffer(max(arena, 1))
 
     def read(self, offset: int, size: int) -> bytes:
@@ -58,23 +58,22 @@ class OnHost:
         """Put bytes into the arena."""
         ctypes.memmove(ctypes.addressof(self._arena) + offset, data, len(data))
 
-    def run(self, watch: Watch | None) -> None:
-        """Run one inference."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> None:
+        """Run one inference, on an image where the input is pushed."""
         kind = ctypes.CFUNCTYPE(None, ctypes.c_int32)
         callback = kind(watch) if watch is not None else kind()
         self._library.mcu_watch_by(callback)
-        self._run(self._arena)
+        self._run(self._arena, *([image, *self._outputs] if self._outputs else []))
 
 
 class OnEmulator:
     """The C compiled for the target, run on an emulated core."""
 
-    def __init__(
-        self, name: str, files: Mapping[str, str], target: Target, folder: Path, compiler: str
-    ) -> None:
-        program = build_measured(name, files, target, folder, compiler)
+    def __init__(self, sources: Sources, target: Target, folder: Path, compiler: str) -> None:
+        name = sources.name
+        program = build_measured(sources, target, folder, compiler)
         self._machine = Machine(program, target)
-        self._entry = f"{name}_run"
+        self._name, self._ports = name, sources.ports
         self._arena = self._machine.address(f"{name}_arena")
 
     def read(self, offset: int, size: int) -> bytes:
@@ -85,10 +84,12 @@ class OnEmulator:
         """Put bytes into the arena."""
         self._machine.write(self._arena + offset, data)
 
-    def run(self, watch: Watch | None) -> None:
-        """Run one inference."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> None:
+        """Run one inference, on an image where the input is pushed."""
+        if self._ports is not None:
+            self._machine.write("mcu_in", image)
         if watch is None:
-            self._machine.call(self._entry)
+            call_model(self._machine, self._name, self._ports)
             return
         with self._machine.watching(STEP_LABEL, watch):
-            self._machine.call(self._entry)
+            call_model(self._machine, self._name, self._ports)

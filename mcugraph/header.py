@@ -63,9 +63,21 @@ def _distinct(name: str) -> str:
 
 def functions(plan: Plan) -> list[str]:
     """The names of all functions of NAME.h."""
-    ports = (port.c_name for port in (*inputs(plan), *outputs(plan)))
-    names = (f"{plan.name}_{name}" for name in (*ports, "run", "infer"))
-    return [each for name in names for each in (name, f"{name}_at")]
+    name = plan.name
+    results = [port.c_name for port in outputs(plan)]
+    own = [*(port.c_name for port in inputs(plan)), *results, "run", "infer"]
+    if plan.progress is not None:
+        own = [*results, "infer", "push_row"]
+    both = [f"{name}_{each}{at}" for each in own for at in ("", "_at")]
+    return both if plan.progress is None else [*both, f"{name}_start_at"]
+
+
+def reserved(plan: Plan) -> list[str]:
+    """The names in NAME.c that no constant of a step may take."""
+    private = ["arena", "finish", "progress", "progress_of", "turns"]
+    for index in range(len(plan.sections)):
+        private += [f"group_{index}", f"group_{index}_steps"]
+    return [*functions(plan), *(f"{plan.name}_{each}" for each in private)]
 
 
 def header(plan: Plan) -> str:
@@ -114,6 +126,8 @@ def _constants(plan: Plan, port: Port) -> list[str]:
 
 
 def _prototypes(plan: Plan) -> list[str]:
+    if plan.progress is not None:
+        return _push_prototypes(plan)
     name = plan.name
     lines = ["/* Write the input there, run, read the output there: all on one static arena. */"]
     lines += [f"{p.c_type} *{name}_{p.c_name}(void);" for p in inputs(plan)]
@@ -127,6 +141,35 @@ def _prototypes(plan: Plan) -> list[str]:
     lines += [f"const {p.c_type} *{name}_{p.c_name}_at(const void *arena);" for p in outputs(plan)]
     lines += [f"void {name}_infer_at(void *arena, {infer_arguments(plan)});", ""]
     return lines
+
+
+def _push_prototypes(plan: Plan) -> list[str]:
+    name, (port,) = plan.name, inputs(plan)
+    prefix = f"{name}_{port.c_name}".upper()
+    results = outputs(plan)
+    return [
+        "/* Push the rows of the input one after the other; 1 comes back with the last of them:",
+        "   then the output is there, until the next row is pushed. */",
+        f"#define {prefix}_ROWS {plan.rows(port.tensor.name)}",
+        f"#define {prefix}_ROW_BYTES {row_bytes(plan, port)}",
+        f"int {name}_push_row(const {port.c_type} *row);",
+        *(f"const {p.c_type} *{name}_{p.c_name}(void);" for p in results),
+        "",
+        "/* The same with all rows at once, and a copy of the output. */",
+        f"void {name}_infer({infer_arguments(plan)});",
+        "",
+        "/* The same on an arena of yours, to be started before its first row: reentrant. */",
+        f"void {name}_start_at(void *arena);",
+        f"int {name}_push_row_at(void *arena, const {port.c_type} *row);",
+        *(f"const {p.c_type} *{name}_{p.c_name}_at(const void *arena);" for p in results),
+        f"void {name}_infer_at(void *arena, {infer_arguments(plan)});",
+        "",
+    ]
+
+
+def row_bytes(plan: Plan, port: Port) -> int:
+    """Bytes of one row of a port."""
+    return port.tensor.bytes // plan.rows(port.tensor.name)
 
 
 def infer_arguments(plan: Plan) -> str:
@@ -143,11 +186,26 @@ def infer_copies(plan: Plan) -> list[str]:
         f"    memcpy({name}_{p.c_name}_at(arena), {_argument(p, 'in')}, {p.tensor.bytes});"
         for p in inputs(plan)
     ]
+    before.append(f"    {name}_run_at(arena);")
+    if plan.progress is not None:
+        before = _push_all(plan)
     after = [
         f"    memcpy({_argument(p, 'out')}, {name}_{p.c_name}_at(arena), {p.tensor.bytes});"
         for p in outputs(plan)
     ]
-    return [*before, f"    {name}_run_at(arena);", *after]
+    return [*before, *after]
+
+
+def _push_all(plan: Plan) -> list[str]:
+    name, (port,) = plan.name, inputs(plan)
+    rows = plan.rows(port.tensor.name)
+    step = port.tensor.size // rows
+    return [
+        f"    {name}_start_at(arena);",
+        f"    for (int32_t row = 0; row < {rows}; row++) {{",
+        f"        (void){name}_push_row_at(arena, {_argument(port, 'in')} + row * {step});",
+        "    }",
+    ]
 
 
 def infer_names(plan: Plan) -> str:

@@ -16,13 +16,13 @@ import onnx
 from mcugraph.artifact import read_report
 from mcugraph.execute import Executor, OnEmulator, OnHost
 from mcugraph.load import load
-from mcugraph.measure import can_measure, roomy
+from mcugraph.measure import Ports, Sources, can_measure, roomy
+from mcugraph.observe import Subject
 from mcugraph.oracle import Array, Oracle, labels, samples
 from mcugraph.targets import load as load_target
 from mcugraph.verify import (
     Difference,
     Divergence,
-    Subject,
     bisect,
     compare_steps,
     run_model,
@@ -131,8 +131,10 @@ def _subject(report: Mapping[str, Any], model: onnx.ModelProto, folder: Path) ->
         assert subject.places.keys() >= {*subject.inputs, *subject.outputs}, "a port without place"
         shown = {value.name for value in model.graph.output}
         assert {*subject.outputs.values()} == shown, "outputs that are not the model's"
-        ends = [place.offset + place.bytes for place in subject.places.values()]
-        assert max(ends, default=0) <= report["ram"]["arena"], "a place outside of the arena"
+        assert (
+            max((place.end for place in subject.places.values()), default=0)
+            <= report["ram"]["arena"]
+        ), "a place outside of the arena"
     return subject
 
 
@@ -160,8 +162,9 @@ def _executor(
     report: Mapping[str, Any], files: Mapping[str, str], question: Question, scratch: Path
 ) -> Iterator[Executor]:
     arena = report["ram"]["arena"]
+    sources = Sources(report["model"], files, _ports(report))
     if question.on == "host":
-        yield OnHost(report["model"], files, arena, scratch)
+        yield OnHost(sources, arena, scratch)
         return
     if question.on != "emulator":
         raise ValueError(f"--on {question.on}: there are host and emulator")
@@ -173,7 +176,15 @@ def _executor(
         )
     flash = report["flash"]["weights"] + report["flash"]["tables"]
     machine = roomy(target, arena, flash)
-    yield OnEmulator(report["model"], files, machine, scratch, question.compiler)
+    yield OnEmulator(sources, machine, scratch, question.compiler)
+
+
+def _ports(report: Mapping[str, Any]) -> Ports | None:
+    if not report["pushed"]:
+        return None
+    sizes = {name: tensor["bytes"] for name, tensor in report["tensors"].items()}
+    (source,) = report["inputs"]
+    return Ports(sizes[source], tuple(sizes[name] for name in report["outputs"]))
 
 
 def _verification(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mcugraph import build, elf
-from mcugraph.counts import Counts
+from mcugraph.counts import Counts, Run
 from mcugraph.emulate import Machine
 from mcugraph.plan import Plan
 from mcugraph.report import Cost, Measurement, flash_constants
@@ -29,23 +29,53 @@ def can_measure(target: Target) -> bool:
     return target.emulator is not None and installed
 
 
-def build_measured(
-    name: str, files: Mapping[str, str], target: Target, folder: Path, compiler: str
-) -> Path:
+@dataclass(frozen=True)
+class Ports:
+    """Bytes of the input and of the outputs of a model whose input is pushed."""
+
+    input: int
+    outputs: tuple[int, ...]
+
+    def source(self) -> str:
+        """C that holds a whole image and the results, beside the model's own memory."""
+        sizes = [f"double mcu_in[{-(-self.input // 8)}];"]
+        sizes += [f"double mcu_out_{i}[{-(-n // 8)}];" for i, n in enumerate(self.outputs)]
+        return "\n".join(["extern double mcu_in[];", *sizes, ""])
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A model's C files, and what its functions are called; `ports` where the input is pushed."""
+
+    name: str
+    files: Mapping[str, str]
+    ports: Ports | None = None
+
+    def write(self, folder: Path, more: Mapping[str, str] | None = None) -> list[Path]:
+        """Write the files, with some more; returns those to compile."""
+        files = {**self.files, **(more or {})}
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        return sorted(folder / file for file in files if file.endswith(".c"))
+
+
+def build_measured(sources: Sources, target: Target, folder: Path, compiler: str) -> Path:
     """Link a model's C files into firmware with a label at each step; returns the ELF.
 
     The memories are as large as the model needs: whether it fits is the budget's question.
     """
-    for file, text in files.items():
-        (folder / file).write_text(text, encoding="utf-8")
+    name, ports = sources.name, sources.ports
+    keep = [f"{name}_run"]
+    if ports is not None:
+        keep = [f"{name}_infer", "mcu_in", *(f"mcu_out_{i}" for i in range(len(ports.outputs)))]
     options = build.Options(
         compiler=compiler,
         defines=(f"{name.upper()}_HOOK(step)={HOOK}",),
         includes=(folder,),
-        keep=(f"{name}_run",),
+        keep=tuple(keep),
     )
-    sources = sorted(folder / file for file in files if file.endswith(".c"))
-    return build.build_firmware(sources, target, folder / f"{name}.elf", options)
+    written = sources.write(folder, {"mcu_ports.c": ports.source()} if ports is not None else {})
+    return build.build_firmware(written, target, folder / f"{name}.elf", options)
 
 
 def roomy(target: Target, arena: int, constants: int) -> Target:
@@ -62,17 +92,36 @@ def measure(plan: Plan, files: Mapping[str, str], compiler: str) -> Measurement:
     """Build the firmware, run it once on a fixed input and count."""
     target = roomy(plan.target, plan.memory.arena, sum(flash_constants(plan)))
     with tempfile.TemporaryDirectory() as folder:
-        program = build_measured(plan.name, files, target, Path(folder), compiler)
+        ports = ports_of(plan)
+        sources = Sources(plan.name, files, ports)
+        program = build_measured(sources, target, Path(folder), compiler)
         empty = build.build_firmware(
             (), target, Path(folder) / "empty.elf", build.Options(compiler)
         )
         code = _flash(program) - _flash(empty) - sum(flash_constants(plan))
         machine = Machine(program, target)
     for name in plan.graph.inputs:
-        machine.write(machine.address(f"{plan.name}_arena") + plan.offset(name), _noise(plan, name))
-    run = machine.call(f"{plan.name}_run", steps=STEP_LABEL)
+        place = "mcu_in" if ports else machine.address(f"{plan.name}_arena") + plan.offset(name)
+        machine.write(place, _noise(plan, name))
+    run = call_model(machine, plan.name, ports, steps=STEP_LABEL)
     steps = tuple(_cost(run.steps[index]) for index in range(len(plan.steps)))
     return Measurement(code, run.stack, _cost(run.total), steps, compiler)
+
+
+def ports_of(plan: Plan) -> Ports | None:
+    """The ports of a plan whose input is pushed."""
+    if plan.progress is None:
+        return None
+    (source,) = (plan.graph.tensors[name].bytes for name in plan.graph.inputs)
+    return Ports(source, tuple(plan.graph.tensors[name].bytes for name in plan.graph.outputs))
+
+
+def call_model(machine: Machine, name: str, ports: Ports | None, *, steps: str = "") -> Run:
+    """Run one inference, on what was written to the arena or to the input's port."""
+    if ports is None:
+        return machine.call(f"{name}_run", steps=steps)
+    outs = [machine.address(f"mcu_out_{i}") for i in range(len(ports.outputs))]
+    return machine.call(f"{name}_infer", machine.address("mcu_in"), *outs, steps=steps)
 
 
 def _flash(program: Path) -> int:

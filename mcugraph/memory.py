@@ -1,10 +1,16 @@
-"""Lifetimes to offsets in one arena: the best of a portfolio of first-fit orders."""
+"""Lifetimes to offsets in one arena: the best of many first-fit orders, then exact search."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
+
+import numpy as np
+
+from mcugraph.solver import FREE, Packing, solve
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,15 @@ class Buffer:
 class MemoryPlan:
     """An offset for each buffer in an arena of `arena` bytes.
 
-    No arena can be smaller than `lower_bound`, the most bytes that are needed at one time.
+    No arena can be smaller than `lower_bound`: the most bytes that are needed at one time, or more
+    if exact search has shown it. `proved`: no placement of these buffers is smaller.
     """
 
     buffers: tuple[Buffer, ...]
     offsets: Mapping[str, int]
     arena: int
     lower_bound: int
+    proved: bool
 
 
 # What to place first: each order wins on some graphs; the best result is kept.
@@ -45,19 +53,67 @@ PORTFOLIO: tuple[Callable[[Buffer], Any], ...] = (
 )
 
 
-def plan_memory(buffers: Sequence[Buffer]) -> MemoryPlan:
-    """Place the buffers first-fit in each order of the portfolio and keep the smallest arena."""
-    bound = lower_bound(buffers)
-    best: dict[str, int] | None = None
-    height = 0
-    for key in (*PORTFOLIO, *(_crowded_first(buffers, key) for key in PORTFOLIO)):
-        offsets = _first_fit(sorted(buffers, key=lambda b: (*key(b), b.name)))
-        arena = _height(buffers, offsets)
-        if best is None or arena < height:
-            best, height = offsets, arena
-        if height == bound:
-            break
-    return MemoryPlan(tuple(buffers), best or {}, height, bound)
+# Orders that a search may try; fewer where many buffers are in each other's way.
+TRIES, WORK = 1000, 400_000
+# How often what is needed together with the highest buffer is placed first.
+CROWDS = 2
+# Exact search: nodes, unless the caller says more, and the most buffers that it is tried on.
+NODES, MOST = 2000, 64
+
+
+def plan_memory(
+    buffers: Sequence[Buffer],
+    gaps: Mapping[tuple[str, str], int] | None = None,
+    bound: int | None = None,
+    nodes: int = NODES,
+    tries: int = TRIES,
+) -> MemoryPlan:
+    """Place the buffers first-fit in each order of the portfolio and keep the smallest arena.
+
+    Two buffers that are needed at the same time are as far apart as the lower one is large, or as
+    gaps[lower, upper] says; `bound` is then what no placement can undercut. While it is not
+    reached, what is needed with the highest buffer goes first, in the best order that a search
+    finds for it alone; then the search goes on with all; then an exact search takes up to `nodes`
+    nodes. All effort is counted, so that a plan repeats.
+    """
+    gaps = gaps or {}
+    bound = _default_bound(buffers, gaps) if bound is None else bound
+    shelf = _Shelf(buffers, gaps)
+    keys = [*PORTFOLIO, *(_crowded_first(buffers, key) for key in PORTFOLIO)]
+    best = shelf.best(shelf.sorted(key) for key in keys)
+    for _ in range(CROWDS if shelf.height(best) > bound else 0):
+        crowd = shelf.searched(shelf.crowd(best), bound, tries)
+        orders = (shelf.sorted(key) for key in PORTFOLIO)
+        ahead = ([*crowd, *(i for i in order if i not in crowd)] for order in (best, *orders))
+        best = shelf.best([best, *ahead])
+    best = shelf.searched(best, bound, tries)
+    offsets = {buffers[i].name: start for i, start in shelf.starts(best).items()}
+    arena = shelf.height(best)
+    plan = MemoryPlan(tuple(buffers), offsets, arena, bound, arena == bound)
+    return plan if plan.proved or len(buffers) > MOST else _solved(plan, gaps, nodes)
+
+
+def _solved(plan: MemoryPlan, gaps: Mapping[tuple[str, str], int], nodes: int) -> MemoryPlan:
+    """The plan after exact search: no arena larger, and a bound that is met if it ended."""
+    buffers = plan.buffers
+    apart = np.full((len(buffers), len(buffers)), FREE, np.int64)
+    for (i, one), (j, two) in permutations(enumerate(buffers), 2):
+        if one.meets(two):
+            apart[i, j] = max(gaps.get((one.name, two.name), one.size), FREE)
+    sizes, aligns = ([b.size for b in buffers], [b.align for b in buffers])
+    packing = Packing(np.array(sizes, np.int64), np.array(aligns, np.int64), apart)
+    found = solve(packing, plan.arena, plan.lower_bound, nodes)
+    arena, offsets = plan.arena, plan.offsets
+    if found.starts is not None:
+        arena = packing.height(found.starts)
+        offsets = {b.name: start for b, start in zip(buffers, found.starts, strict=True)}
+    bound = arena if found.closed else plan.lower_bound
+    return MemoryPlan(buffers, offsets, arena, bound, arena == bound)
+
+
+def _default_bound(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> int:
+    """What any placement needs; where buffers may overlap, only the largest is sure."""
+    return max((b.size for b in buffers), default=0) if gaps else lower_bound(buffers)
 
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
@@ -78,24 +134,79 @@ def _crowded_first(
     return lambda b: (not b.first <= peak <= b.last, *key(b))
 
 
-def _first_fit(buffers: Sequence[Buffer]) -> dict[str, int]:
-    """Each buffer at the lowest aligned offset that is free for its whole life."""
-    placed: list[tuple[int, Buffer]] = []
-    for buffer in buffers:
-        offset = 0
-        for start, other in sorted(placed, key=lambda p: p[0]):
-            if not buffer.meets(other) or start + other.size <= offset:
-                continue
-            if offset + buffer.size <= start:
+class _Shelf:
+    """First-fit placement of one set of buffers in any order."""
+
+    def __init__(self, buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> None:
+        self._buffers = buffers
+        # For each buffer, those that it meets: it lies `below` bytes below or `above` above them.
+        self._near: list[list[tuple[int, int, int]]] = [[] for _ in buffers]
+        for index, own in enumerate(buffers):
+            for at, other in enumerate(buffers):
+                if at != index and own.meets(other):
+                    below = gaps.get((own.name, other.name), own.size)
+                    above = gaps.get((other.name, own.name), other.size)
+                    if below + above > 0:
+                        self._near[index].append((at, below, above))
+
+    def starts(self, order: Sequence[int]) -> dict[int, int]:
+        """Each buffer at the lowest aligned offset that is free for its whole life."""
+        starts: dict[int, int] = {}
+        for index in order:
+            closed = sorted(
+                (starts[at] - below, starts[at] + above)
+                for at, below, above in self._near[index]
+                if at in starts
+            )
+            offset, align = 0, self._buffers[index].align
+            for low, high in closed:
+                if low < offset < high:
+                    offset = -(-high // align) * align
+            starts[index] = offset
+        return starts
+
+    def height(self, order: Sequence[int]) -> int:
+        """The arena that an order needs."""
+        return max((s + self._buffers[i].size for i, s in self.starts(order).items()), default=0)
+
+    def sorted(self, key: Callable[[Buffer], Any]) -> list[int]:
+        """All buffers, sorted; names decide last."""
+        own = self._buffers
+        return sorted(range(len(own)), key=lambda i: (*key(own[i]), own[i].name))
+
+    def best(self, orders: Iterable[list[int]]) -> list[int]:
+        """The first of those with the smallest arena."""
+        return min(orders, key=self.height)
+
+    def crowd(self, order: Sequence[int]) -> list[int]:
+        """Those that are needed when the highest buffer is, in the same order."""
+        starts = self.starts(order)
+        top = max(order, key=lambda i: starts[i] + self._buffers[i].size)
+        moment = self._buffers[top].first
+        return [i for i in order if self._buffers[i].first <= moment <= self._buffers[i].last]
+
+    def searched(self, order: Sequence[int], bound: int, tries: int) -> list[int]:
+        """A better order, if moving the highest buffer forward finds one; always the same."""
+        best, chance = list(order), random.Random(0)
+        height = self.height(best)
+        work = 1 + sum(len(near) for near in self._near)
+        for _ in range(min(tries, WORK // work)):
+            if height <= bound or len(best) < 2:
                 break
-            offset = _aligned(start + other.size, buffer.align)
-        placed.append((offset, buffer))
-    return {buffer.name: offset for offset, buffer in placed}
+            order = self._moved(best, height, chance)
+            found = self.height(order)
+            if found <= height:
+                best, height = order, found
+        return best
 
-
-def _aligned(offset: int, align: int) -> int:
-    return -(-offset // align) * align
-
-
-def _height(buffers: Sequence[Buffer], offsets: Mapping[str, int]) -> int:
-    return max((offsets[b.name] + b.size for b in buffers), default=0)
+    def _moved(self, order: Sequence[int], height: int, chance: random.Random) -> list[int]:
+        """The order with one buffer earlier, most often one that ends highest."""
+        moved = list(order)
+        if chance.random() < 0.7:
+            starts = self.starts(order)
+            highest = [i for i in order if starts[i] + self._buffers[i].size == height]
+            place = moved.index(chance.choice(highest))
+        else:
+            place = chance.randrange(1, len(moved))
+        moved.insert(chance.randrange(place) if place else 0, moved.pop(place))
+        return moved

@@ -18,11 +18,17 @@ from mcugraph.emit import emit
 from mcugraph.errors import LoadError
 from mcugraph.load import load, load_model
 from mcugraph.measure import can_measure, measure
-from mcugraph.plan import Plan, make_plan
+from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.report import make_report
 from mcugraph.targets import FOLDER, Target
 from mcugraph.targets import load as load_target
+
+# What is minimised: memory at any price, memory as far as the budget asks, or cycles.
+OBJECTIVES = ("ram", "balanced", "cycles")
+UNLIMITED = 1 << 62
+# How the input comes: written into the arena as a whole, or pushed row by row.
+INPUTS = ("whole", "rows")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Settings:
     budget: str | None = None
     allow_float: bool = False
     compiler: str = "zig"
+    objective: str = "ram"
+    input: str = "whole"
 
 
 def optimize(
@@ -51,11 +59,11 @@ def optimize(
     budget = Budget.of(machine, settings.budget)
     name = model_name(model, settings)
     progress("loading")
-    loaded = _loaded(model, settings)
+    own = loaded(model, settings)
     progress("rewriting the graph")
-    rewritten = rewrite(loaded)
+    rewritten = rewrite(own)
     progress("planning memory")
-    plan = make_plan(read_graph(rewritten), machine, name, allow_float=settings.allow_float)
+    plan = make_plan(read_graph(rewritten), machine, name, aim_of(settings, machine, budget))
     progress("writing C")
     texts = emit(plan)
     progress("compiling and emulating")
@@ -74,7 +82,19 @@ def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.ModelProto:
+def aim_of(settings: Settings, machine: Target, budget: Budget) -> Aim:
+    """How far streaming has to go: as far as it can, or as far as the budget asks."""
+    if settings.objective not in OBJECTIVES:
+        raise ValueError(f"--optimize {settings.objective}: there are {', '.join(OBJECTIVES)}")
+    if settings.input not in INPUTS:
+        raise ValueError(f"--input {settings.input}: there are {', '.join(INPUTS)}")
+    room = None if budget.ram is None else max(budget.ram - machine.stack, 0)
+    enough = {"ram": 0, "balanced": room or 0, "cycles": UNLIMITED if room is None else room}
+    return Aim(settings.allow_float, enough[settings.objective], settings.input == "rows")
+
+
+def loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.ModelProto:
+    """The clean model with the sizes that the user gave."""
     if isinstance(model, onnx.ModelProto):
         return load_model(model, settings.dims)
     return load(model, settings.dims)
@@ -103,11 +123,10 @@ def _annotated(model: onnx.ModelProto, plan: Plan) -> bytes:
     """The rewritten model with the order of its steps and the offsets of its tensors."""
     annotated = onnx.ModelProto()
     annotated.CopyFrom(model)
-    places = {name: plan.layouts.root(name) for name in plan.layouts.of}
-    offsets = {n: plan.memory.offsets[r] for n, r in places.items() if r in plan.memory.offsets}
+    placed = [name for name in plan.layouts.of if plan.place(name) in plan.memory.offsets]
     facts = {
         "order": [step.name for step in plan.steps],
-        "offsets": offsets,
+        "offsets": {name: plan.offset(name) for name in placed},
         "arena": plan.memory.arena,
         "target": plan.target.name,
     }

@@ -10,7 +10,8 @@ import numpy as np
 from mcugraph.budget import Budget, kilobytes
 from mcugraph.graph import Step
 from mcugraph.lower.call import Call
-from mcugraph.plan import Plan
+from mcugraph.plan import Plan, Section
+from mcugraph.tasks import rows_of
 
 SCHEMA_VERSION = 1
 # Struct members that hold what was trained; every other constant is a table that we made.
@@ -81,6 +82,17 @@ class StepReport:
 
 
 @dataclass(frozen=True)
+class SectionReport:
+    """Steps that run together: the step of every row in turn, or one step as a whole."""
+
+    steps: tuple[int, ...]
+    rows: tuple[int, ...]
+    turns: tuple[int, ...]
+    upwards: bool
+    peak: int
+
+
+@dataclass(frozen=True)
 class Report:
     """All figures of one compiled model on one target.
 
@@ -92,6 +104,7 @@ class Report:
     target: str
     verdict: str
     fits: bool
+    order: str
     ram: Ram
     flash: Flash
     macs: int
@@ -99,9 +112,11 @@ class Report:
     cycles: int | None
     int8: float
     compiler: str | None
+    pushed: bool
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     steps: tuple[StepReport, ...]
+    sections: tuple[SectionReport, ...]
     tensors: Mapping[str, Mapping[str, object]]
 
     def as_json(self) -> dict[str, object]:
@@ -129,6 +144,7 @@ def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Rep
         target=plan.target.name,
         verdict=_verdict(plan, budget, ram, flash, integer),
         fits=not over,
+        order=plan.schedule.verdict,
         ram=ram,
         flash=flash,
         macs=plan.macs,
@@ -136,9 +152,11 @@ def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Rep
         cycles=measured.total.cycles if measured else None,
         int8=integer,
         compiler=measured.compiler if measured else None,
+        pushed=plan.progress is not None,
         inputs={name: plan.graph.interface[name] for name in plan.graph.inputs},
         outputs={name: plan.graph.interface[name] for name in plan.graph.outputs},
         steps=steps,
+        sections=tuple(_section(plan, section) for section in plan.sections),
         tensors={name: _tensor(plan, name) for name in plan.layouts.of},
     )
 
@@ -154,7 +172,8 @@ def flash_constants(plan: Plan) -> tuple[int, int]:
     }
     weights = sum(len(data) for (_, data), key in arrays.items() if key in WEIGHTS)
     tables = sum(len(data) for (_, data), key in arrays.items() if key not in WEIGHTS)
-    return weights, tables + MEMBER * sum(len(call.fields) for call in calls)
+    turns = sum(section.turns.nbytes for section in plan.sections)
+    return weights, tables + turns + MEMBER * sum(len(call.fields) for call in calls)
 
 
 def _flash(plan: Plan, measured: Measurement | None) -> Flash:
@@ -175,12 +194,20 @@ def _step(plan: Plan, index: int, measured: Measurement | None) -> StepReport:
         output=step.output,
         outputs=tuple(name for name in step.outputs if name),
         macs=sum(call.macs for call in calls),
-        live_bytes=plan.live[step.name] + plan.scratch(step),
+        live_bytes=plan.peak(step),
         scratch=plan.scratch(step),
         weights=sum(_weights(call) for call in calls),
         instructions=cost.instructions if cost else None,
         cycles=cost.cycles if cost else None,
     )
+
+
+def _section(plan: Plan, section: Section) -> SectionReport:
+    first = plan.steps.index(section.steps[0]) if section.steps else 0
+    numbers = tuple(range(first, first + len(section.steps)))
+    rows = tuple(plan.calls[step.name][0].rows for step in section.steps)
+    turns = tuple(first + event for event in section.events)
+    return SectionReport(numbers, rows, turns, section.upwards, section.peak)
 
 
 def _weights(call: Call) -> int:
@@ -202,8 +229,10 @@ def _tensor(plan: Plan, name: str) -> dict[str, object]:
     tensor, layout = plan.graph.tensors[name], plan.layouts.of[name]
     quant = tensor.quant
     return {
-        "offset": plan.offset(name) if plan.layouts.root(name) in plan.memory.offsets else None,
+        "offset": plan.offset(name) if plan.place(name) in plan.memory.offsets else None,
         "bytes": tensor.bytes,
+        "rows": rows_of(plan.layouts, name),
+        "ring": plan.rings.get(plan.place(name)),
         "dtype": tensor.dtype,
         "shape": list(tensor.shape),
         "memory_dims": list(layout.dims),
@@ -217,8 +246,8 @@ def _tensor(plan: Plan, name: str) -> dict[str, object]:
 def _verdict(plan: Plan, budget: Budget, ram: Ram, flash: Flash, integer: float) -> str:
     over = budget.exceeded(ram=ram.total, flash=flash.total, stack=ram.stack)
     head = "FITS" if not over else "DOES NOT FIT"
-    peak = max(plan.steps, key=lambda s: plan.live[s.name] + plan.scratch(s), default=None)
-    where = f" (peak at {peak.name})" if peak else ""
+    peak = max(plan.sections, key=lambda section: section.peak, default=None)
+    where = f" (peak at {peak.title})" if peak else ""
     code = "" if flash.code is not None else " without code"
     reserved = "" if ram.stack_measured else " reserved, not measured"
     share = int(integer) if integer < 100 else 100

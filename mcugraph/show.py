@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mcugraph import targets
 from mcugraph.judge import Verification
-from mcugraph.report import Report
+from mcugraph.report import Report, SectionReport
 from mcugraph.targets import Memory, Target
 from mcugraph.verify import Difference, Divergence
 
@@ -33,19 +33,31 @@ def print_report(report: Report, console: Console) -> None:
     stack = "" if ram.stack_measured else " reserved"
     console.print(
         f"RAM    {ram.total:>9,} B = arena {ram.arena:,} (at least {ram.arena_lower_bound:,} "
-        f"in this order) + stack {ram.stack:,}{stack}"
+        f"with this schedule) + stack {ram.stack:,}{stack}"
     )
     code = f"{flash.code:,}" if flash.code is not None else "not measured"
     console.print(
         f"flash  {flash.total:>9,} B = weights {flash.weights:,} + tables {flash.tables:,} "
         f"+ code {code}"
     )
+    for section in report.sections:
+        _print_fused(report, section, console)
+    console.print(f"order  {report.order}")
     console.print(f"MACs   {report.macs:>9,}")
     if report.instructions is not None:
         cycles = f", {report.cycles:,} cycles (modelled)" if report.cycles is not None else ""
         console.print(f"run    {report.instructions:>9,} instructions{cycles}; {report.compiler}")
     elif report.target != "host":
         console.print("code, stack and cycles: install mcugraph[emulate] to measure them")
+
+
+def _print_fused(report: Report, section: SectionReport, console: Console) -> None:
+    """Which steps take turns, row by row."""
+    if len(section.steps) < 2:
+        return
+    first, last = (report.steps[section.steps[end]].name for end in (0, -1))
+    text = f"fused  {len(section.steps)} steps by turns, row by row: {first} to {last}"
+    console.print(text, markup=False)
 
 
 def _steps(report: Report, width: int) -> Table:

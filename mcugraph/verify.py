@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcugraph.execute import Executor, Watch
-from mcugraph.layout import Layout
+from mcugraph.observe import Observer, Subject
 from mcugraph.oracle import Array
 
 # An integer step may differ by one in this share of its elements: ties in the last bit of float32.
@@ -21,41 +19,6 @@ CHANCE = 3
 FLOAT_TOLERANCE = 1e-4
 # Ties grow with depth, so whole models are held to a share of differing outputs, not to none.
 MODEL_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor stands in the arena and how its memory maps to its ONNX shape."""
-
-    offset: int
-    bytes: int
-    dtype: str
-    shape: tuple[int, ...]
-    layout: Layout
-
-    @classmethod
-    def of(cls, entry: Mapping[str, object]) -> Place:
-        """Read a tensor's entry of a report; KeyError, TypeError or AssertionError if damaged."""
-        values = {key: entry[key] for key in ("shape", "memory_dims", "memory_order")}
-        shape, dims, order = (tuple(v) for v in values.values() if isinstance(v, list))
-        offset, size = entry["offset"], entry["bytes"]
-        assert isinstance(offset, int), f"no offset: {entry}"
-        assert isinstance(size, int), f"no size: {entry}"
-        dtype = np.dtype(str(entry["dtype"]))
-        assert offset >= 0, f"a negative offset: {entry}"
-        assert size == prod(shape) * dtype.itemsize, f"size and shape differ: {entry}"
-        assert prod(dims) == prod(shape), f"shape and memory differ: {entry}"
-        assert sorted(order) == list(range(len(dims))), f"no order of axes: {entry}"
-        return cls(offset, size, dtype.name, shape, Layout(dims, order))
-
-    def get(self, executor: Executor) -> Array:
-        """The tensor, in its ONNX shape."""
-        flat = np.frombuffer(executor.read(self.offset, self.bytes), self.dtype)
-        return self.layout.from_memory(flat, self.shape)
-
-    def put(self, executor: Executor, values: Array) -> None:
-        """Write the tensor."""
-        executor.write(self.offset, self.layout.to_memory(values).tobytes())
 
 
 @dataclass
@@ -90,46 +53,6 @@ class Difference:
         return self.differing <= max(1, int(MODEL_SHARE * self.elements))
 
 
-@dataclass(frozen=True)
-class StepPlaces:
-    """The run-time tensors that one step reads and writes."""
-
-    name: str
-    inputs: Mapping[str, Place]
-    outputs: Mapping[str, Place]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A compiled model under test: its steps, and its inputs and outputs by their ONNX names."""
-
-    steps: tuple[StepPlaces, ...]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-    places: Mapping[str, Place]
-
-    @classmethod
-    def of(cls, report: Mapping[str, Any]) -> Subject:
-        """Read the report of a compiled folder."""
-        tensors = report["tensors"]
-        places = {name: Place.of(t) for name, t in tensors.items() if t["offset"] is not None}
-        steps = tuple(
-            StepPlaces(
-                step["name"],
-                {name: places[name] for name in step["inputs"]},
-                {name: places[name] for name in step["outputs"]},
-            )
-            for step in report["steps"]
-        )
-        return cls(steps, report["inputs"], report["outputs"], places)
-
-    @property
-    def tensors(self) -> list[str]:
-        """The tensors that the oracle must show: inputs of the C, and all outputs of steps."""
-        used = (n for step in self.steps for n in (*step.inputs, *step.outputs))
-        return list(dict.fromkeys([*self.inputs, *used, *self.outputs]))
-
-
 def compare_steps(
     subject: Subject, executor: Executor, truths: Iterable[Mapping[str, Array]]
 ) -> list[Difference]:
@@ -140,16 +63,10 @@ def compare_steps(
         for name, place in step.outputs.items()
     }
     for truth in truths:
-
-        def watch(index: int, truth: Mapping[str, Array] = truth) -> None:
-            if index > 0:
-                for name, place in subject.steps[index - 1].outputs.items():
-                    found[name].add(place.get(executor), truth[name])
-            if index < len(subject.steps):
-                for name, place in subject.steps[index].inputs.items():
-                    place.put(executor, truth[name])
-
-        executor.run(watch)
+        observer = Observer(subject, executor, truth, forced=True)
+        executor.run(observer.watch, subject.image(truth))
+        for name, ours in observer.tensors().items():
+            found[name].add(ours, truth[name])
     return list(found.values())
 
 
@@ -158,8 +75,9 @@ def run_model(
 ) -> dict[str, Array]:
     """The model's outputs by their ONNX names, from the inputs that the oracle quantised."""
     for name in subject.inputs:
-        subject.places[name].put(executor, truth[name])
-    executor.run(watch)
+        if not subject.pushed:
+            subject.places[name].put(executor, truth[name])
+    executor.run(watch, subject.image(truth))
     return {onnx: subject.places[name].get(executor) for name, onnx in subject.outputs.items()}
 
 
@@ -178,22 +96,13 @@ def bisect(
 ) -> Divergence | None:
     """Run the C by itself on each sample until some step's result differs from the oracle's."""
     for truth in truths:
-        found: list[Divergence] = []
-
-        def watch(
-            index: int, truth: Mapping[str, Array] = truth, found: list[Divergence] = found
-        ) -> None:
-            if index == 0 or found:
-                return
-            step = subject.steps[index - 1]
-            for name, place in step.outputs.items():
-                ours = place.get(executor)
-                if _distance(ours, truth[name]).any():
-                    found.append(Divergence(step.name, name, ours, truth[name]))
-
-        run_model(subject, executor, truth, watch)
-        if found:
-            return found[0]
+        observer = Observer(subject, executor, truth, forced=False)
+        run_model(subject, executor, truth, observer.watch)
+        ours = observer.tensors()
+        for step in subject.steps:
+            for name in step.outputs:
+                if _distance(ours[name], truth[name]).any():
+                    return Divergence(step.name, name, ours[name], truth[name])
     return None
 
 

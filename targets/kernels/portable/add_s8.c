@@ -14,7 +14,8 @@ static void add_line(const struct mcu_add_s8 *p, const int8_t *a, const int8_t *
     }
 }
 
-/* The same without ties for operands of the same shape, so short that registers suffice. */
+/* The same without ties for operands of the same shape, so short that registers suffice.
+   From the first to the last: y may start below a or b and overlap it. */
 static void add_plain(const struct mcu_add_s8 *p, const int8_t *a, const int8_t *b, int8_t *y)
 {
     const int32_t a_multiplier = p->a_multiplier;
@@ -23,7 +24,10 @@ static void add_plain(const struct mcu_add_s8 *p, const int8_t *a, const int8_t 
     const int32_t shift = p->shift;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    for (int32_t c = p->channels - 1; c >= 0; c--) {
+    a += p->channels;
+    b += p->channels;
+    y += p->channels;
+    for (int32_t c = -p->channels; c < 0; c++) {
         int32_t sum = (a_multiplier * a[c] + b_multiplier * b[c] + bias) >> shift;
         if (sum < low) {
             sum = low;

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from peers import PEERS, PUBLISHED
+from peers import PEERS, PUBLISHED, TFLM_ARENA
 
 from mcugraph import passes, targets
 from mcugraph.lower import LOWERINGS
@@ -20,6 +20,8 @@ FIRST_COMMAND = "mcugraph optimize examples/digits.onnx --target cortex-m0"
 # The form that the peers' figures are compared with.
 FORM = "int8_qdq"
 OURS = "**mcugraph**"
+# The keys of results/arena.json, in the order in which each technique adds to the one before.
+MEMORY = ("whole", "overlap", "stream", "pushed")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 Results = dict[str, Any]
@@ -184,6 +186,24 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) 
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
+def _memory(figures: Results) -> str:
+    """Arenas by technique, beside the arena of TFLite Micro."""
+    arenas = json.loads((RESULTS.parent / "arena.json").read_text(encoding="utf-8"))
+    heads = ("model", "TFLite Micro", "whole tensors", "+ overlap", "+ row by row", "+ pushed rows")
+    rows = [
+        (name, f"{TFLM_ARENA[name]:,}", *(_bytes(each, key) for key in MEMORY))
+        for name, each in arenas.items()
+    ]
+    return _table(heads, rows, left=1)
+
+
+def _bytes(found: Results, key: str) -> str:
+    if key not in found:
+        return "-"
+    bound = found.get(f"{key}_bound")
+    return f"{found[key]:,}" + (f" (at least {bound:,})" if bound else "")
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "first-command": _first_command,
     "passes": _passes,
@@ -194,4 +214,5 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "published": _published,
     "summary": _summary,
     "models": _models,
+    "memory": _memory,
 }

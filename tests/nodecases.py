@@ -20,7 +20,7 @@ from mcugraph.errors import ProblemsError
 from mcugraph.faults import OPSETS
 from mcugraph.load import load_model
 from mcugraph.optimize import rewrite
-from mcugraph.plan import Plan, make_plan
+from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.targets import load as load_target
 
@@ -158,7 +158,7 @@ def outcomes(found: Sequence[Case], folder: Path) -> list[Outcome]:
 def _compiled(case: Case) -> Compiled | Outcome:
     try:
         graph = read_graph(rewrite(load_model(case.model)))
-        plan = make_plan(graph, load_target("host"), case.name, allow_float=True)
+        plan = make_plan(graph, load_target("host"), case.name, Aim(allow_float=True))
         return Compiled(plan, emit(plan))
     except ProblemsError as error:
         return Outcome(case, "refused", _reason(error))

@@ -19,6 +19,7 @@ def made(**files: bytes) -> Artifact:
         target="host",
         verdict="FITS host",
         fits=True,
+        order="",
         ram=Ram(0, 0, 0, False, 0),
         flash=Flash(0, 0, None, 0),
         macs=0,
@@ -26,9 +27,11 @@ def made(**files: bytes) -> Artifact:
         cycles=None,
         int8=100,
         compiler=None,
+        pushed=False,
         inputs={},
         outputs={},
         steps=(),
+        sections=(),
         tensors={},
     )
     return Artifact({name.replace("_", "."): content for name, content in files.items()}, report)

@@ -21,6 +21,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from mcugraph import optimize as pipeline
 from mcugraph.artifact import Artifact
 from mcugraph.execute import OnHost
+from mcugraph.measure import Sources
 from mcugraph.optimize import Settings, optimize
 from mcugraph.verify import Difference, Subject, compare_steps
 
@@ -246,7 +247,7 @@ def wrong_steps(artifact: Artifact, level: ort.GraphOptimizationLevel) -> list[D
     truths = [dict(zip(names, session.run(names, feed), strict=True)) for feed in feeds]
     texts = {n: t.decode() for n, t in artifact.files.items() if n.endswith((".c", ".h"))}
     with tempfile.TemporaryDirectory() as folder:
-        host = OnHost("net", texts, artifact.report.ram.arena, Path(folder))
+        host = OnHost(Sources("net", texts), artifact.report.ram.arena, Path(folder))
         steps = compare_steps(subject, host, truths)
     return [step for step in steps if not (step.integer and step.largest <= 1) and not step.ok]
 

@@ -8,7 +8,7 @@ from onnx import parser
 from mcugraph.errors import UnsupportedError
 from mcugraph.load import load_model
 from mcugraph.optimize import rewrite
-from mcugraph.plan import Plan, make_plan
+from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.targets import load as load_target
 
@@ -16,7 +16,7 @@ from mcugraph.targets import load as load_target
 def plan_of(graph: str) -> Plan:
     model = parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {graph}')
     read = read_graph(rewrite(load_model(model)))
-    return make_plan(read, load_target("host"), "net", allow_float=True)
+    return make_plan(read, load_target("host"), "net", Aim(allow_float=True))
 
 
 @pytest.mark.parametrize(

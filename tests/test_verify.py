@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 
 from mcugraph.execute import Watch
 from mcugraph.layout import Layout
-from mcugraph.verify import (
-    Difference,
-    Place,
-    StepPlaces,
-    Subject,
-    bisect,
-    compare_steps,
-    run_model,
-)
+from mcugraph.observe import Part, Place, StepPlaces, Subject
+from mcugraph.verify import Difference, bisect, compare_steps, run_model
 
 Array = NDArray[Any]
 
@@ -120,7 +113,7 @@ class Fake:
     def write(self, offset: int, data: bytes) -> None:
         self.memory[offset : offset + len(data)] = np.frombuffer(data, np.int8)
 
-    def run(self, watch: Watch | None) -> None:
+    def run(self, watch: Watch | None, image: bytes = b"") -> None:
         for index, step in enumerate(self.steps):
             if watch is not None:
                 watch(index)
@@ -130,7 +123,7 @@ class Fake:
 
 
 def place(offset: int, count: int = 4) -> Place:
-    return Place(offset, count, "int8", (count,), Layout.row_major((count,)))
+    return Place(offset, count, "int8", (count,), Layout.row_major((count,)), 1, None)
 
 
 PLACES = {"x": place(0), "y": place(4), "z": place(8)}
@@ -139,6 +132,7 @@ SUBJECT = Subject(
         StepPlaces("double", {"x": PLACES["x"]}, {"y": PLACES["y"]}),
         StepPlaces("next", {"y": PLACES["y"]}, {"z": PLACES["z"]}),
     ),
+    (Part((0,), (1,), False, False), Part((1,), (1,), False, False)),
     {"x": "input"},
     {"z": "output"},
     PLACES,
@@ -203,7 +197,8 @@ def test_bisect_names_the_first_wrong_step_of_the_first_wrong_sample() -> None:
 @settings(deadline=None, derandomize=True, max_examples=50)
 def test_a_place_reads_what_it_wrote_in_any_memory_order(order: list[int], dims: list[int]) -> None:
     size = int(np.prod(dims))
-    here = Place(3, 4 * size, "float32", tuple(dims), Layout(tuple(dims), tuple(order)))
+    layout = Layout(tuple(dims), tuple(order))
+    here = Place(3, 4 * size, "float32", tuple(dims), layout, 1, None)
     values = np.random.default_rng(size).standard_normal(dims).astype(np.float32)
     fake = Fake([], 4 * size + 8)
     here.put(fake, values)
@@ -218,6 +213,8 @@ def test_a_subject_is_read_from_a_report() -> None:
     entry = {
         "offset": 8,
         "bytes": 6,
+        "rows": 2,
+        "ring": None,
         "dtype": "int8",
         "shape": [1, 2, 3],
         "memory_dims": [1, 2, 3],
@@ -226,11 +223,15 @@ def test_a_subject_is_read_from_a_report() -> None:
     report = {
         "tensors": {"a": entry, "b": {**entry, "offset": 16}, "constant": {"offset": None}},
         "steps": [{"name": "s", "inputs": ["a"], "outputs": ["b"]}],
+        "sections": [{"steps": [0], "rows": [2], "turns": [], "upwards": True}],
+        "pushed": False,
         "inputs": {"a": "in"},
         "outputs": {"b": "out"},
     }
     subject = Subject.of(report)
-    assert subject.places["b"] == Place(16, 6, "int8", (1, 2, 3), Layout((1, 2, 3), (0, 2, 1)))
+    layout = Layout((1, 2, 3), (0, 2, 1))
+    assert subject.places["b"] == Place(16, 6, "int8", (1, 2, 3), layout, 2, None)
+    assert subject.parts == (Part((0,), (2,), fused=False, upwards=True),)
     assert subject.tensors == ["a", "b"]
     with pytest.raises(AssertionError, match="no offset"):
         Subject.of({**report, "tensors": {"a": {**entry, "offset": "8"}, "b": entry}})

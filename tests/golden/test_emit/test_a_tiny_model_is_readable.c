@@ -107,12 +107,14 @@ void tiny_run_at(void *arena)
     (void)a;
 
     TINY_HOOK(0);
-    /* Conv n5: int8[1][2][2][2] at 25 */
-    mcu_conv_s8(&tiny_n5, (void *)(a + 0), (void *)(a + 25), (void *)(a + 16), 0, 2);
+    /* Conv n5: int8[1][2][2][2] at 12 */
+    for (int32_t row = 2; row > 0; row--) {
+        mcu_conv_s8(&tiny_n5, (void *)(a + 0), (void *)(a + 12), (void *)(a + 20), row - 1, row);
+    }
 
     TINY_HOOK(1);
     /* MaxPool n9: int8[1][1][1][2] at 0 */
-    mcu_maxpool_s8(&tiny_n9, (void *)(a + 25), (void *)(a + 0), 0, 1);
+    mcu_maxpool_s8(&tiny_n9, (void *)(a + 12), (void *)(a + 0), 0, 1);
 
     TINY_HOOK(2);
 }

@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /* The bytes of one inference, inputs and outputs included; aligned to 8 bytes. */
-#define TINY_ARENA_BYTES 40
+#define TINY_ARENA_BYTES 32
 
 /* "image": int8_t[1][4][4][1], in ONNX [1, 1, 4, 4]; real = 0.0500000007 * (q - 3) */
 #define TINY_INPUT_SIZE 16

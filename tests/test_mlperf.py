@@ -122,6 +122,20 @@ def test_the_emulated_core_gives_the_bytes_of_the_host(
     assert results[0].fingerprint == results[1].fingerprint
 
 
+@pytest.mark.parametrize(("model", "source"), [("ic", "whole"), ("kws", "whole"), ("vww", "rows")])
+def test_it_fits_a_microbit_and_verifies_there(
+    shared: Path, model: str, source: str, tmp_path: Path
+) -> None:
+    """16 KB of RAM with the stack, 256 KB of flash."""
+    path = shared / "models" / f"{model}_int8_qdq.onnx"
+    artifact = optimize(path, "microbit", Settings(input=source))
+    assert artifact.report.fits
+    assert artifact.report.ram.stack_measured
+    assert artifact.report.ram.total <= 16 * 1024
+    result = verify(path, artifact.write(tmp_path / model), Question(on="emulator", count=1))
+    assert result.ok, result
+
+
 @pytest.mark.parametrize("model", ["ic", "kws", "vww", "ad"])
 def test_a_float_model_needs_leave(shared: Path, model: str, tmp_path: Path) -> None:
     path = shared / "models" / f"{model}_fp32.onnx"

@@ -25,7 +25,6 @@ FLOORS = [
         "schedule",
         "stream",
         "memory",
-        "check",
         "quantize",
     }
     | {"problem", "lattice", "bounds", "search", "order"}
@@ -49,7 +48,6 @@ NEIGHBOURS = [
     ("read", "proto"),
     ("schedule", "layout"),
     ("schedule", "order"),
-    ("check", "memory"),
     ("lattice", "problem"),
     ("bounds", "problem"),
     ("bounds", "lattice"),

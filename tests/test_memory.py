@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memorycheck import check_memory
 
-from mcugraph.check import check_memory
 from mcugraph.memory import Buffer, MemoryPlan, plan_memory
 
 

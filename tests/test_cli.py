@@ -16,7 +16,7 @@ import pytest
 from conftest import Golden
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from mcugraph import cli, targets
+from mcugraph import cli_compile, targets
 from mcugraph.cli import run
 
 ROOT = Path(__file__).parents[1]
@@ -615,7 +615,7 @@ def test_an_error_of_the_system_has_no_traceback(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli, "optimize", fail)
+    monkeypatch.setattr(cli_compile, "optimize", fail)
     assert run(["analyze", str(DIGITS), "-t", "host"]) == USAGE
     check_message(capsys.readouterr().err, ["No space left on device"])
 

@@ -35,8 +35,8 @@ FLOORS = [
     {"emit", "sections", "pushed", "header", "report", "peak"},
     {"verify", "observe", "execute", "measure", "artifact"},
     {"judge", "optimize", "explain"},
-    {"show", "show_explain"},
-    {"cli", "__main__", "mcugraph"},
+    {"show", "show_explain", "options"},
+    {"cli", "cli_compile", "cli_prune", "__main__", "mcugraph"},
 ]
 # Who may import whom on one floor; nobody else may.
 NEIGHBOURS = [
@@ -77,7 +77,8 @@ NEIGHBOURS = [
     ("verify", "observe"),
     ("explain", "optimize"),
     ("__main__", "cli"),
-    ("cli", "mcugraph"),
+    ("cli", "cli_compile"),
+    ("cli", "cli_prune"),
 ]
 PASSES_MAY_IMPORT = {"numpy", "onnx", "onnx_graphsurgeon", *sys.stdlib_module_names}
 

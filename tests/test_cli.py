@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import Golden
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from mcugraph import cli_compile, targets
 from mcugraph.cli import run
+from mcugraph.testing import Golden
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "examples/digits.onnx"

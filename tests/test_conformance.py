@@ -6,8 +6,9 @@ from collections import Counter
 from textwrap import fill
 
 import pytest
-from conftest import Golden
 from nodecases import OPERATORS, Outcome, cases, outcomes, with_constants
+
+from mcugraph.testing import Golden
 
 Results = dict[str, Outcome]
 KINDS = ("passed", "refused")

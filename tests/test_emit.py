@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import Golden
 from models import MODELS, Net
 from onnx import TensorProto
 
@@ -26,6 +25,7 @@ from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.report import flash_constants
 from mcugraph.targets import load as load_target
+from mcugraph.testing import Golden
 
 DIGITS = Path(__file__).parents[1] / "examples/digits.onnx"
 FLOAT = Path(__file__).parents[1] / "examples/digits_float.onnx"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import Golden
 from models import MODELS, Net
 
 from mcugraph.cli import run
@@ -20,6 +19,7 @@ from mcugraph.optimize import Settings, rewrite
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.targets import load as load_target
+from mcugraph.testing import Golden
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.onnx"
 NAMES = ["digits", *MODELS]

@@ -14,7 +14,7 @@ LINKS = {ROOT / "mcugraph/passes", ROOT / "mcugraph/targets"}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
 FLOORS = [
-    {"errors", "ctext", "graph", "thumb", "targets", "targets.*"}
+    {"errors", "ctext", "graph", "text", "thumb", "targets", "targets.*"}
     | {"passes._nodes", "passes._edit", "passes._reorder", "passes.channels"},
     {
         "passes",
@@ -26,6 +26,7 @@ FLOORS = [
         "stream",
         "memory",
         "quantize",
+        "testing",
     }
     | {"problem", "lattice", "bounds", "search", "order"}
     | {"bind", "faults", "selfcheck", "tidy", "oracle"}

@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import Golden
 from models import MODELS, Net
 from onnx import ModelProto, TensorProto
 
@@ -15,6 +14,7 @@ from mcugraph.optimize import rewrite
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.targets import load as load_target
+from mcugraph.testing import Golden
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.onnx"
 

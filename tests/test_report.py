@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import Golden
 from models import MODELS
 from rich.console import Console
 
@@ -32,6 +31,7 @@ from mcugraph.report import (
 )
 from mcugraph.show import print_report
 from mcugraph.targets import load as load_target
+from mcugraph.testing import Golden
 
 DIGITS = Path(__file__).parents[1] / "examples/digits.onnx"
 

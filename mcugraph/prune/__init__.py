@@ -1,0 +1,1 @@
+"""Pruning decided in training: the only package that imports torch, and only when it is used."""

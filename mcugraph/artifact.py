@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx import ModelProto
+
 from mcugraph.report import Report
 
 REPORT = "report.json"
@@ -46,6 +48,22 @@ class Artifact:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return target
+
+
+def write_models(models: Mapping[Path, ModelProto]) -> None:
+    """Write ONNX files, each whole or not at all; ValueError where one can't be written."""
+    for path, model in models.items():
+        if path.is_dir() or not path.parent.is_dir():
+            why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+            raise ValueError(f"cannot write {path}: {why}")
+        content = model.SerializeToString(deterministic=True)
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as fresh:
+                fresh.write(content)
+            Path(fresh.name).chmod(0o644)
+            os.replace(fresh.name, path)
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def writable(folder: str | Path) -> Path:

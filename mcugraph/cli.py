@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from mcugraph import cli_compile
+from mcugraph import cli_compile, cli_prune
 from mcugraph.errors import LoadError, UnsupportedError
 from mcugraph.options import IMPORT, OK, UNSUPPORTED, USAGE, WRONG
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_compile.app)
+app.add_typer(cli_prune.app)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from mcugraph.options import (
     WRONG,
     AllowFloat,
     Compiler,
+    Decided,
     Dims,
     Input,
     Json,
@@ -26,6 +27,7 @@ from mcugraph.options import (
     Objective,
     Out,
     Prefix,
+    Recompute,
     TargetName,
     console,
     dims_of,
@@ -51,10 +53,14 @@ def optimize_command(
     compiler: Compiler = "zig",
     objective: Objective = "ram",
     source: Input = "whole",
+    recompute: Recompute = 1.0,
+    decision: Decided = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into a folder of C; nothing is written where it exceeds its budget."""
-    settings = Settings(name, dims_of(dim), budget, allow_float, compiler, objective, source)
+    settings = Settings(
+        name, dims_of(dim), budget, allow_float, compiler, objective, source, recompute, decision
+    )
     folder = writable(out or Path("build") / model_name(model, settings))
     artifact = _compile(model, target, settings)
     _print(artifact, as_json)
@@ -75,10 +81,14 @@ def analyze(
     compiler: Compiler = "zig",
     objective: Objective = "ram",
     source: Input = "whole",
+    recompute: Recompute = 1.0,
+    decision: Decided = None,
     as_json: Json = False,
 ) -> None:
     """Report what a model needs on a target, and write nothing."""
-    settings = Settings(name, dims_of(dim), budget, allow_float, compiler, objective, source)
+    settings = Settings(
+        name, dims_of(dim), budget, allow_float, compiler, objective, source, recompute, decision
+    )
     artifact = _compile(model, target, settings)
     _print(artifact, as_json)
     _refuse_excess(artifact)
@@ -92,10 +102,13 @@ def explain_command(
     budget: Limits = None,
     allow_float: AllowFloat = False,
     source: Input = "whole",
+    decision: Decided = None,
     as_json: Json = False,
 ) -> None:
     """Show where the peak of memory is, what brought it down so far, and what would next."""
-    settings = Settings(dims=dims_of(dim), budget=budget, allow_float=allow_float, input=source)
+    settings = Settings(
+        dims=dims_of(dim), budget=budget, allow_float=allow_float, input=source, decision=decision
+    )
     with progress("planning"):
         found = explain(model, target, settings)
     if as_json:

@@ -33,6 +33,12 @@ Objective = Annotated[
 Input = Annotated[
     str, typer.Option("--input", help="whole, or rows: pushed one by one, never stored whole.")
 ]
+Recompute = Annotated[
+    float, typer.Option("--allow-recompute", help="Work as a multiple of the least, to save RAM.")
+]
+Decided = Annotated[
+    Path | None, typer.Option("--decision", help="Prune first, as this file decides.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The folder to write; default build/NAME.")

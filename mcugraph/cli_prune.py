@@ -1,0 +1,138 @@
+"""The commands of pruning: groups, cuts, prune, split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import onnx
+import typer
+
+from mcugraph.artifact import write_models
+from mcugraph.cost import Cost, cost_of
+from mcugraph.cuts import find_cuts
+from mcugraph.decision import Decision
+from mcugraph.errors import UnsupportedError
+from mcugraph.groups import find_groups
+from mcugraph.optimize import Settings, foldable, loaded
+from mcugraph.options import Dims, Json, Model, console, dims_of, print_json, progress, relative
+from mcugraph.passes import split_model
+from mcugraph.prune.complexity import plan_by_complexity
+from mcugraph.show_cuts import print_cuts
+from mcugraph.show_groups import print_groups
+
+app = typer.Typer()
+
+OptionalTarget = Annotated[
+    str | None, typer.Option("--target", "-t", help="A target's name, or the path of a TOML file.")
+]
+Written = Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")]
+PLANNED_FOR = "cortex-m0"
+
+
+@app.command()
+def groups(
+    model: Model, target: OptionalTarget = None, dim: Dims = None, as_json: Json = False
+) -> None:
+    """List which channels can be removed together, what one costs, and what must stay."""
+    with progress("finding channels") as tell:
+        found = find_groups(_own(model, dim), target, progress=tell)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_groups(found, console())
+
+
+@app.command()
+def cuts(
+    model: Model,
+    classes: Annotated[int, typer.Option(min=1, help="Classes of the new head.")],
+    head: Annotated[str, typer.Option(help="dscnn32_16, dense64, conv11, gap, ...")] = "dscnn32_16",
+    target: OptionalTarget = None,
+    by: Annotated[
+        str | None, typer.Option(help="Figures that mark the front, such as macs,ram.")
+    ] = None,
+    dim: Dims = None,
+    as_json: Json = False,
+) -> None:
+    """List every place to end the network early, with what it costs before any training."""
+    with progress("finding cuts") as tell:
+        own = _own(model, dim)
+        found = find_cuts(own, classes, head, target, tell)
+    if by is not None:
+        found = found.marked(tuple(figure.strip() for figure in by.split(",")))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_cuts(found, console())
+
+
+@app.command()
+def prune(
+    model: Model,
+    out: Written,
+    decision: Annotated[
+        Path | None, typer.Option(help="A decision: what stays, where to cut, which head.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="No decision yet: draw one by params, flops or memory.")
+    ] = None,
+    keep: Annotated[float, typer.Option(help="The share that --by keeps of it.")] = 0.5,
+    mode: Annotated[str, typer.Option(help="--by: random, greedy or uniform.")] = "random",
+    seed: Annotated[int, typer.Option(help="--by: the seed of the draw.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the decision that --by made to this file.")
+    ] = None,
+    dim: Dims = None,
+) -> None:
+    """Apply a decision to a model, trained weights and all; or draw one before training."""
+    if (decision is None) == (by is None):
+        raise ValueError("write either --decision FILE, or --by params, flops or memory")
+    own = _own(model, dim)
+    if decision is not None:
+        chosen = Decision.load(decision)
+    else:
+        with progress("choosing channels"):
+            chosen = plan_by_complexity(own, by or "", keep, seed=seed, mode=mode)
+    pruned = chosen.apply(own)
+    for line in _compared(own, pruned):
+        console().print(line)
+    write_models({out: pruned})
+    if save is not None:
+        chosen.save(save)
+    console().print(f"wrote {relative(out)}")
+
+
+@app.command()
+def split(
+    model: Model,
+    at: Annotated[str, typer.Option(help="The tensor that crosses; `cuts` lists them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for head.onnx, tail.onnx.")],
+    dim: Dims = None,
+) -> None:
+    """Split a model in two at a tensor: the head for the device, the tail for elsewhere."""
+    own = _own(model, dim)
+    head, tail = split_model(own, at)
+    out.mkdir(parents=True, exist_ok=True)
+    write_models({out / "head.onnx": head, out / "tail.onnx": tail})
+    console().print(f"wrote {relative(out / 'head.onnx')} and {relative(out / 'tail.onnx')}")
+
+
+def _own(model: Path, dim: list[str] | None) -> onnx.ModelProto:
+    return foldable(loaded(model, Settings(dims=dims_of(dim))))
+
+
+def _compared(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
+    """What pruning changed, in figures that need no training."""
+    try:
+        old, new = cost_of(before, PLANNED_FOR), cost_of(after, PLANNED_FOR)
+    except UnsupportedError as error:
+        return [f"not compiled yet: {problem}" for problem in error.problems]
+    rows = {"parameters": "parameters", "MACs": "macs", "weights B": "weights", "arena B": "ram"}
+    return [_row(title, old, new, field) for title, field in rows.items()]
+
+
+def _row(title: str, old: Cost, new: Cost, field: str) -> str:
+    before, after = getattr(old, field), getattr(new, field)
+    share = f" ({after / before:.1%})" if before else ""
+    return f"{title:<10} {before:>12,} -> {after:,}{share}"

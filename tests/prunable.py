@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 WIDTH = 32
 HEADS = 4
+# The networks are small: threads would only wait for each other.
+torch.set_num_threads(1)
 
 
 class Unit(nn.Sequential):
@@ -198,7 +200,7 @@ def module(name: str) -> nn.Module:
         for part in net.modules():
             _randomize(part)
         # One pass in training mode: the statistics are then those of what flows through.
-        net(inputs(name, 64))
+        net(inputs(name, 16))
     return net.eval().requires_grad_(False)
 
 
@@ -219,8 +221,8 @@ def inputs(name: str, count: int = 1) -> Tensor:
     return torch.randn((count, *NETS[name][1][1:]), generator=random)
 
 
-@functools.cache
-def _exported(name: str) -> bytes:
+def export(net: nn.Module, x: Tensor, optimize: bool = True) -> ModelProto:
+    """The float model that torch.onnx.export writes; normalisations are folded if it optimises."""
     # The exporter warns of what it does itself, and tells which of torch's packages are missing.
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -228,19 +230,25 @@ def _exported(name: str) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module(name),
-            (inputs(name),),
+            net,
+            (x,),
             input_names=["x"],
             output_names=["y"],
             dynamo=True,
             verbose=False,
+            optimize=optimize,
         )
     logger.setLevel(level)
-    return program.model_proto.SerializeToString()
+    return program.model_proto
+
+
+@functools.cache
+def _exported(name: str) -> bytes:
+    return export(module(name), inputs(name)).SerializeToString()
 
 
 def exported(name: str) -> ModelProto:
-    """The float model that torch.onnx.export writes."""
+    """The float model of a network."""
     return onnx.load_from_string(_exported(name))
 
 

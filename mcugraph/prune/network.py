@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.shape_inference import infer_shapes
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mcugraph.errors import UnsupportedError, title
+from mcugraph.prune.batch import batch_reshapes, for_batch, free_inputs
 from mcugraph.prune.layers import LAYERS, batch_norm
 from mcugraph.prune.operators import FUNCTIONS
 
@@ -54,15 +54,20 @@ class Network(nn.Module):
 
     def __init__(self, model: ModelProto) -> None:
         super().__init__()
+        # Replaces weights by others, such as gated ones, in each run.
+        self.gating: Callable[[dict[str, Tensor]], None] | None = None
+        # Tensors that are to be kept in `seen` in each run.
+        self.watched: tuple[str, ...] = ()
+        self.seen: dict[str, Tensor] = {}
         self._load(model)
 
     def _load(self, model: ModelProto) -> None:
         self._model = ModelProto()
         self._model.CopyFrom(model)
-        self.inputs = _free_inputs(model)
+        self.inputs = free_inputs(model)
         self.outputs = [value.name for value in model.graph.output]
         self._constants = _constants(model)
-        self.nodes = _nodes(model, _batch_reshapes(model))
+        self.nodes = _nodes(model, batch_reshapes(model))
         roles = dict(_roles(self.nodes, self._constants, _frozen(model)))
         for name, role in roles.items():
             value = self._constants.pop(name)
@@ -77,6 +82,11 @@ class Network(nn.Module):
     def weights(self) -> dict[str, nn.Parameter]:
         """The trained constants by their names in the model."""
         return {name: self.get_parameter(_escaped(name)) for name in self._trained}
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The trained constants and those that only live on the device, such as statistics."""
+        return {**self.weights, **self._buffers_by_name()}
 
     def forward(self, *inputs: Tensor) -> Any:
         """The model's output, or a tuple of them."""
@@ -93,7 +103,7 @@ class Network(nn.Module):
         """The model with the present weights and statistics."""
         model = ModelProto()
         model.CopyFrom(self._model)
-        present = {**self.weights, **self._buffers_by_name()}
+        present = self.values
         for tensor in model.graph.initializer:
             if tensor.name in present:
                 value = present[tensor.name].detach().float().cpu().contiguous().numpy()
@@ -101,33 +111,30 @@ class Network(nn.Module):
         return model
 
     def become(
-        self, model: ModelProto, kept: Mapping[str, Mapping[int, Tensor]], optimizer: Any = None
+        self,
+        model: ModelProto,
+        kept: Mapping[str, Mapping[int, Tensor]],
+        optimizers: Iterable[Optimizer] = (),
     ) -> None:
         """Take on a smaller model: the kept indices of each weight along its axes stay.
 
-        Parameters keep their identity; their gradients and the optimiser's state are sliced too.
+        There are new parameters then; optimisers step these, with the old ones' state sliced.
         """
-        old = {**self.weights, **self._buffers_by_name()}
-        state = {} if optimizer is None else optimizer.state
-        sliced = {name: _sliced(value, kept.get(name, {})) for name, value in old.items()}
-        for name, parameter in self.weights.items():
-            _slice_state(state.get(parameter, {}), parameter.shape, kept.get(name, {}))
-        training, device = self.training, next(iter(old.values())).device
-        parameters = self.weights
+        old, weights = self.values, self.weights
         self._parameters.clear()
         self._buffers.clear()
         self._load(model)
-        self.to(device).train(training)
-        for name, value in {**self.weights, **self._buffers_by_name()}.items():
-            value.data = sliced.get(name, value.data)
-        for name in self._trained:
-            if name in parameters:
-                self._adopt(name, parameters[name])
-
-    def _adopt(self, name: str, parameter: nn.Parameter) -> None:
-        parameter.data = self.weights[name].data
-        parameter.grad = None
-        self._parameters[_escaped(name)] = parameter
+        self.to(next(iter(old.values())).device)
+        for name, value in self.values.items():
+            if name in old:
+                value.data = _sliced(old[name], kept.get(name, {}))
+        swapped = {
+            weights[name]: (new, kept.get(name, {}))
+            for name, new in self.weights.items()
+            if name in weights
+        }
+        for optimizer in optimizers:
+            _swap(optimizer, swapped)
 
     def _buffers_by_name(self) -> dict[str, Tensor]:
         return {name: self.get_buffer(_escaped(name)) for name in self._kept}
@@ -135,13 +142,18 @@ class Network(nn.Module):
     def _run(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         if len(inputs) != len(self.inputs):
             raise ValueError(f"the model has {len(self.inputs)} inputs, not {len(inputs)}")
-        values: dict[str, Tensor | None] = {"": None, **self._constants, **self.weights}
+        weights: dict[str, Tensor] = {**self.weights}
+        if self.gating is not None:
+            self.gating(weights)
+        values: dict[str, Tensor | None] = {"": None, **self._constants, **weights}
         values |= self._buffers_by_name()
         values |= dict(zip(self.inputs, inputs, strict=True))
         batch = inputs[0].shape[0]
         for node in self.nodes:
             self._step(node, values, batch)
-        return {name: value for name, value in values.items() if value is not None}
+        found = {name: value for name, value in values.items() if value is not None}
+        self.seen = {name: found[name].detach() for name in self.watched}
+        return found
 
     def _step(self, node: Node, values: dict[str, Tensor | None], batch: int) -> None:
         operands = [values[name] for name in node.inputs]
@@ -149,7 +161,7 @@ class Network(nn.Module):
             values[node.outputs[0]] = batch_norm(operands, node.attributes, self.training)
             return
         if node.op == "Reshape" and "batch" in node.attributes:
-            operands[1] = _for_batch(operands[1], node.attributes["batch"], batch)
+            operands[1] = for_batch(operands[1], node.attributes["batch"], batch)
         found = node.function(operands, node.attributes)
         parts = found if isinstance(found, tuple) else (found,)
         values.update(zip(node.outputs, parts, strict=False))
@@ -158,11 +170,6 @@ class Network(nn.Module):
 def _escaped(name: str) -> str:
     """torch reserves the dot for modules in modules."""
     return name.replace(".", "/")
-
-
-def _free_inputs(model: ModelProto) -> list[str]:
-    held = {tensor.name for tensor in model.graph.initializer}
-    return [value.name for value in model.graph.input if value.name not in held]
 
 
 def _constants(model: ModelProto) -> dict[str, Tensor]:
@@ -242,58 +249,19 @@ def _sliced(value: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     return value.detach().clone()
 
 
-def _slice_state(state: dict[str, Any], shape: torch.Size, kept: Mapping[int, Tensor]) -> None:
-    for key, value in state.items():
-        if isinstance(value, Tensor) and value.shape == shape:
-            state[key] = _sliced(value, kept)
-
-
-def _for_batch(shape: Tensor | None, axis: int, batch: int) -> Tensor:
-    assert shape is not None, "a Reshape has no shape"
-    shape = shape.clone()
-    if shape[axis] == 1:
-        shape[axis] = batch
-    return shape
-
-
-def _batch_reshapes(model: ModelProto) -> dict[str, int]:
-    """Where the batch stands in the shape that each Reshape is given: sizes are those of one."""
-    graph = infer_shapes(model, data_prop=True).graph
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-    axes = dict.fromkeys(_free_inputs(model), 0)
-    found: dict[str, int] = {}
-    for node in model.graph.node:
-        source = next((name for name in node.input if name in axes), None)
-        if source is None or any(name not in shapes for name in (source, *node.output)):
-            continue
-        axis = _batch_axis(node, axes[source], shapes[source], shapes[node.output[0]])
-        if axis is not None:
-            axes |= _batch_outputs(node, axis)
-        if axis is not None and node.op_type == "Reshape":
-            found[node.output[0]] = axis
-    return found
-
-
-def _batch_outputs(node: NodeProto, axis: int) -> dict[str, int]:
-    if node.op_type in ("GRU", "LSTM", "RNN"):
-        return {name: 2 if place == 0 else 1 for place, name in enumerate(node.output) if name}
-    return dict.fromkeys(filter(None, node.output), axis)
-
-
-def _batch_axis(node: NodeProto, axis: int, before: list[int], after: list[int]) -> int | None:
-    """Where an axis of size 1 stands after a node."""
-    if node.op_type == "Transpose":
-        perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-        return len(before) - 1 - axis if perm is None else perm.index(axis)
-    if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze") or (
-        node.op_type.startswith("Reduce") and len(after) < len(before)
-    ):
-        lead = prod(before[:axis])
-        fits = (j for j in range(len(after)) if prod(after[:j]) == lead and after[j] == 1)
-        return next(fits, None)
-    if node.op_type in ("Gather", "GRU", "LSTM", "RNN") or len(before) == len(after):
-        return axis
-    return axis + len(after) - len(before)
+def _swap(
+    optimizer: Optimizer,
+    swapped: Mapping[nn.Parameter, tuple[nn.Parameter, Mapping[int, Tensor]]],
+) -> None:
+    """Put new parameters into the place of old ones, with their state as far as it has a shape."""
+    for group in optimizer.param_groups:
+        group["params"] = [swapped[p][0] if p in swapped else p for p in group["params"]]
+    for old, (new, kept) in swapped.items():
+        state = optimizer.state.pop(old, None)
+        if state is not None:
+            optimizer.state[new] = {
+                key: _sliced(value, kept)
+                if isinstance(value, Tensor) and value.shape == old.shape
+                else value
+                for key, value in state.items()
+            }

@@ -1,0 +1,107 @@
+"""Which channels go: the least loss for what each brings, until the limits are met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from mcugraph.prune.resources import Resources
+from mcugraph.prune.salience import Surgeon
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How channels are chosen.
+
+    `importance` is one of salience.CRITERIA. No group keeps less than `floor` of the channels that
+    it had at first, nor less than two; what is left are multiples of `round_to` where that leaves
+    any. With `compensate`, readers make up for what goes. Gates move by `gate_rate`.
+    """
+
+    importance: str = "surgeon"
+    floor: float = 0.05
+    round_to: int = 1
+    compensate: bool = True
+    gate_rate: float = 0.01
+
+
+class Candidate:
+    """One group while channels are chosen: who is left, and what the next one costs."""
+
+    def __init__(self, width: int, least: int, surgeons: Sequence[Surgeon], scores: Tensor | None):
+        self.left = list(range(width))
+        self.least = least
+        self.surgeons = surgeons
+        self._scores = scores
+
+    def next(self, count: int) -> tuple[list[int], float]:
+        """The `count` channels that cost the least, and what they cost together."""
+        scores = self._scores
+        if scores is None:
+            scores = torch.stack([surgeon.losses().cpu() for surgeon in self.surgeons]).sum(0)
+        own = scores[self.left]
+        cheapest = torch.argsort(own, stable=True)[:count].tolist()
+        return [self.left[place] for place in cheapest], float(own[cheapest].sum())
+
+    def remove(self, channels: Sequence[int]) -> None:
+        """Let them go; the readers make up for each in turn."""
+        for channel in channels:
+            self.left.remove(channel)
+            for surgeon in self.surgeons:
+                surgeon.remove(channel)
+
+
+class Chooser:
+    """Removes the cheapest channels from candidates until their resources are within limits."""
+
+    def __init__(self, resources: Resources, candidates: Sequence[Candidate], round_to: int):
+        self._resources = resources
+        self._candidates = candidates
+        self._round = round_to
+
+    def counts(self) -> Tensor:
+        """How many channels are left in each group."""
+        return torch.tensor([float(len(each.left)) for each in self._candidates])
+
+    def reduce(self, limits: Mapping[str, float]) -> bool:
+        """Remove until the present forms say that all limits are met; False where none can go."""
+        while True:
+            counts = self.counts().double().requires_grad_()
+            with torch.enable_grad():
+                excess = self._resources.excess(counts, limits)
+            if excess.item() <= 0:
+                return True
+            if not self._remove_one(counts, excess):
+                return False
+
+    def _remove_one(self, counts: Tensor, excess: Tensor) -> bool:
+        (gains,) = torch.autograd.grad(excess, counts)
+        offers = []
+        for number, (each, gain) in enumerate(zip(self._candidates, gains.tolist(), strict=True)):
+            size = self._step(each)
+            if gain > 0 and size:
+                channels, loss = each.next(size)
+                offers.append((loss / (gain * size), number, channels))
+        if not offers:
+            return False
+        _, number, channels = min(offers)
+        self._candidates[number].remove(channels)
+        return True
+
+    def _step(self, each: Candidate) -> int:
+        """How many channels go at a time: down to the next multiple; 0 where none may go."""
+        now = len(each.left)
+        size = now % self._round or self._round
+        return size if now - size >= each.least else 0
+
+
+def least_width(width: int, rules: Rules) -> int:
+    """The fewest channels that a group of this width may keep.
+
+    Two at least: between single channels, a convolution can't be told from a depthwise one.
+    """
+    return min(width, max(2, ceil(rules.floor * width)))

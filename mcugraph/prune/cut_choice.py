@@ -1,0 +1,237 @@
+"""Heads for all cuts of a frozen network, trained in one pass, and the best within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import sqrt
+
+from onnx import ModelProto
+
+from mcugraph.cost import cost_of
+from mcugraph.cuts import find_cuts
+from mcugraph.passes import cut_depth
+from mcugraph.passes._edit import Array
+from mcugraph.passes.heads import Head
+from mcugraph.prune.attached import (
+    PartlyFrozen,
+    SeveralOutputs,
+    classes_of,
+    head_weights,
+    logits_form,
+    with_heads,
+)
+from mcugraph.prune.checkpoint import seed_all
+from mcugraph.prune.choice import Rules
+from mcugraph.prune.goal import Goal
+from mcugraph.prune.history import Epoch
+from mcugraph.prune.network import Network
+from mcugraph.prune.processes import rank
+from mcugraph.prune.pruner import Schedule
+from mcugraph.prune.training import Loader, Training
+from mcugraph.targets import Target
+from mcugraph.targets import load as load_target
+
+# How many times its budget a cut may take, where channels are removed afterwards.
+REACH = 2.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where a network may end early, in what, and on which machine.
+
+    `tensor` is the cut; None stands for all that no deeper cut beats in every resource. Heads are
+    trained alone for the first `share` of the epochs, then, unless `unfreeze` is off, what remains
+    of the network with its head. With a `schedule`, whose steps are those of the training, channels
+    go then by `rules`; cuts that take up to REACH times the budget are considered.
+    """
+
+    tensor: str | None = None
+    head: str = "dscnn32_16"
+    classes: int | None = None
+    target: str | Target = "cortex-m0"
+    unfreeze: bool = True
+    share: float = 0.25
+    schedule: Schedule | None = None
+    rules: Rules = field(default_factory=Rules)
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        if not 0 < self.share < 1:
+            raise ValueError(f"share={self.share}: a part of the epochs, above 0, below 1")
+        if self.schedule is not None and not self.unfreeze:
+            raise ValueError("channels are removed in training: a schedule needs unfreeze=True")
+
+    @property
+    def machine(self) -> Target:
+        """The target itself."""
+        return self.target if isinstance(self.target, Target) else load_target(self.target)
+
+    @property
+    def reach(self) -> float:
+        """How many times its budget a cut may take."""
+        return 1.0 if self.schedule is None else REACH
+
+    def epochs(self, whole: int) -> tuple[int, int]:
+        """How many epochs the heads are trained alone, and what remains after that."""
+        if not self.unfreeze:
+            return whole, 0
+        alone = max(1, round(self.share * whole))
+        return alone, max(1, whole - alone)
+
+
+@dataclass(frozen=True)
+class CutScore:
+    """One cut with its head, trained on the frozen network; no tensor stands for the whole network.
+
+    `score` is what the evaluation says, `used` what it takes of each resource of the budget, and
+    `excess` the greatest of these in units of its limit.
+    """
+
+    tensor: str
+    score: float | None
+    used: Mapping[str, float]
+    excess: float
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """A model that ends early in class logits: the cut, its trained head, and how others fared."""
+
+    model: ModelProto
+    tensor: str
+    head: Head
+    cuts: tuple[CutScore, ...]
+    history: tuple[Epoch, ...]
+
+
+def choose_cut(
+    model: ModelProto, loader: Loader, goal: Goal, training: Training, depth: Depth
+) -> Shortened:
+    """Train a head for every cut on the frozen network, and take the best within the budget.
+
+    Without an evaluation the deepest counts as the best. Raises ValueError where none is within.
+    """
+    return _Choice(model, loader, goal, training, depth).run()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    model: ModelProto
+    loader: Loader
+    goal: Goal
+    training: Training
+    depth: Depth
+
+    def run(self) -> Shortened:
+        seed_all(self.training.seed + rank())
+        costs = {tensor: self._used(self._shorter(tensor, {})) for tensor in self.tensors}
+        self._check_reach(costs)
+        network, history = self._trained(self._used(self.model))
+        weights = {name: head_weights(network, n) for n, name in enumerate(self.tensors)}
+        scores = self._scores(weights)
+        cuts = [self._entry(name, scores[name], used) for name, used in costs.items()]
+        within = [cut for cut in cuts if cut.excess <= self.depth.reach]
+        best = max(reversed(within), key=_by_score)
+        whole = self._entry("", history[0].score, history[0].used)
+        return Shortened(
+            model=self._shorter(best.tensor, weights[best.tensor]),
+            tensor=best.tensor,
+            head=replace(self.head, weights=weights[best.tensor]),
+            cuts=(*cuts, whole),
+            history=history,
+        )
+
+    @cached_property
+    def plain(self) -> ModelProto:
+        """The model that ends in logits."""
+        return logits_form(self.model)[0]
+
+    @cached_property
+    def head(self) -> Head:
+        """The head without weights; it ends as the model does."""
+        classes = self.depth.classes or classes_of(self.model)
+        softmax = logits_form(self.model)[1]
+        return Head.parse(self.depth.head, classes, softmax=softmax, seed=self.training.seed)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """The cuts, from front to back."""
+        if self.depth.tensor is not None:
+            return (self.depth.tensor,)
+        found = find_cuts(self.model, self.head.classes, self.head.name)
+        front = tuple(cut.tensor for cut in found.cuts if cut.pareto)
+        if not front:
+            raise ValueError(f"no cut where head {self.head.name} is worth it; `cuts` lists all")
+        return front
+
+    def _shorter(self, tensor: str, weights: Mapping[str, Array]) -> ModelProto:
+        head = replace(self.head, softmax=False, weights=weights or None)
+        return cut_depth(self.plain, tensor, head)
+
+    def _used(self, model: ModelProto) -> dict[str, float]:
+        """What a model takes of each limited resource."""
+        if not self.goal.limits:
+            return {}
+        planned = cost_of(model, self.depth.machine)
+        cost = cost_of(model, self.depth.machine, measured=self.goal.measured)
+        every = {
+            **{"params": cost.parameters, "macs": cost.macs, "arena": planned.ram},
+            **{"ram": cost.ram, "weights": cost.weights},
+            **{"flash": cost.flash, "cycles": cost.cycles},
+        }
+        return {name: float(every[name] or 0) for name in self.goal.limits}
+
+    def _entry(self, tensor: str, score: float | None, used: Mapping[str, float]) -> CutScore:
+        shares = [used[name] / limit for name, limit in self.goal.limits.items()]
+        return CutScore(tensor, score, used, max(shares, default=0.0))
+
+    def _check_reach(self, costs: Mapping[str, Mapping[str, float]]) -> None:
+        entries = [self._entry(name, None, used) for name, used in costs.items()]
+        least = min(entries, key=lambda cut: cut.excess)
+        if least.excess > self.depth.reach:
+            used = ", ".join(f"{name}={value:,.0f}" for name, value in least.used.items())
+            also = "" if self.depth.schedule else " and remove channels too (a schedule does)"
+            raise ValueError(
+                f"no cut with head {self.head.name} is within the budget: behind {least.tensor} it "
+                f"takes {used}; raise it, take a smaller head,{also or ' or another cut'}"
+            )
+
+    def _trained(self, used: Mapping[str, float]) -> tuple[Network, tuple[Epoch, ...]]:
+        """All heads on the frozen network, and the epochs after that of the network alone."""
+        together = with_heads(self.plain, dict.fromkeys(self.tensors, self.head))
+        network = PartlyFrozen(together, _new(together, self.plain)).to(self.training.device)
+        epochs, rest = self.depth.epochs(self.training.epochs)
+        clip = self.training.clip
+        # Each head is clipped as if it were alone.
+        wide = None if clip is None else clip * sqrt(len(self.tensors))
+        own = replace(self.training, epochs=epochs, clip=wide)
+        shares = [0.0, *(1.0 for _ in self.tensors)]
+        trainer = SeveralOutputs(network, self.loader, own, None, shares)
+        whole = trainer.score(Network(self.plain).to(self.training.device))
+        history = []
+        for number in range(epochs + 1):
+            loss = trainer.run_epoch(number - 1) / len(self.tensors) if number else None
+            score = None if number else whole
+            history.append(Epoch(number, epochs + rest, loss, score, used, self.goal.limits))
+            if rank() == 0:
+                self.training.progress(history[-1])
+        return network, tuple(history)
+
+    def _scores(self, weights: Mapping[str, Mapping[str, Array]]) -> dict[str, float | None]:
+        network = Network(self.plain)
+        trainer = SeveralOutputs(network, self.loader, self.training, None, [])
+        return {
+            name: trainer.score(Network(self._shorter(name, own)).to(self.training.device))
+            for name, own in weights.items()
+        }
+
+
+def _new(model: ModelProto, before: ModelProto) -> set[str]:
+    known = {tensor.name for tensor in before.graph.initializer}
+    return {tensor.name for tensor in model.graph.initializer} - known
+
+
+def _by_score(cut: CutScore) -> float:
+    return float("-inf") if cut.score is None else cut.score

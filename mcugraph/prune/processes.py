@@ -1,0 +1,54 @@
+"""Several processes that train one network together, each with its share of every batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+@contextmanager
+def joined(device: str = "cpu") -> Iterator[None]:
+    """Within this context, the processes that torchrun started know of each other."""
+    if distributed.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield
+        return
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Which of the processes this one is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if world() > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+    return value
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes, in their order."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    distributed.all_gather_object(found, value)
+    return found

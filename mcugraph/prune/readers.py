@@ -1,0 +1,85 @@
+"""The weights through which a channel is read: where a gate acts, and what removal changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mcugraph.passes.channels import ChannelGroup
+from mcugraph.prune.network import Network, Node
+
+RECURRENT = ("GRU", "LSTM", "RNN")
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A weight and the axis along which it reads a group's channels: channel c at `index[c]`.
+
+    It multiplies `source`, which holds channel c at `source_index[c]` of `source_axis`, and has its
+    outputs on `output_axis`.
+    """
+
+    weight: str
+    axis: int
+    index: Tensor
+    source: str
+    source_axis: int
+    source_index: Tensor
+    output_axis: int
+
+    @property
+    def simple(self) -> bool:
+        """Whether each slice of the weight reads one channel: not in a grouped convolution."""
+        return self.index.shape == self.source_index.shape
+
+
+def find_readers(network: Network, group: ChannelGroup) -> list[Reader]:
+    """All readers of a group, in graph order."""
+    return [reader for node in network.nodes for reader in _readers(network, node, group)]
+
+
+def _readers(network: Network, node: Node, group: ChannelGroup) -> Iterator[Reader]:
+    for slot, name in enumerate(node.inputs[:3]):
+        axes = _weight_axes(node, slot, network, name) if name in network.weights else None
+        index = None if axes is None else _index(group, name, axes[0])
+        if axes is None or index is None:
+            continue
+        source = _source(node, slot)
+        held = [place.axis for place in group.places if place.name == source]
+        if not held:
+            continue
+        axis = 1 if node.op.startswith("Conv") else max(held)
+        found = _index(group, source, axis)
+        assert found is not None, f"{source} does not hold what {name} reads"
+        yield Reader(name, axes[0], index, source, axis, found, axes[1])
+
+
+def _weight_axes(node: Node, slot: int, network: Network, name: str) -> tuple[int, int] | None:
+    """(input axis, output axis) of a weight; None where it is not summed over channels."""
+    rank = network.weights[name].dim()
+    if node.op == "Conv" and slot == 1:
+        return 1, 0
+    if node.op == "ConvTranspose" and slot == 1:
+        return 0, 1
+    if node.op == "Gemm" and slot == 1:
+        return (1, 0) if node.attributes.get("transB") else (0, 1)
+    if node.op == "MatMul" and rank > 1:
+        return (rank - 2, rank - 1) if slot == 1 else (rank - 1, rank - 2)
+    return (2, 1) if node.op in RECURRENT and slot in (1, 2) else None
+
+
+def _source(node: Node, slot: int) -> str:
+    """What a weight multiplies; a recurrent one its layer's own result."""
+    if node.op in RECURRENT:
+        return node.inputs[0] if slot == 1 else node.outputs[0]
+    return node.inputs[1 - slot]
+
+
+def _index(group: ChannelGroup, name: str, axis: int) -> Tensor | None:
+    for position, place in enumerate(group.places):
+        if (place.name, place.axis) == (name, axis):
+            return torch.tensor([channel[position] for channel in group.channels])
+    return None

@@ -1,0 +1,115 @@
+"""What pruning gives: the trained network, what was decided, and the way to the microcontroller."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from mcugraph.artifact import Artifact, write_models
+from mcugraph.decision import Decision
+from mcugraph.judge import Question, Verification, verify
+from mcugraph.optimize import Settings, optimize
+from mcugraph.parameters import parameters_of
+from mcugraph.prune.history import Epoch
+from mcugraph.prune.network import Network
+from mcugraph.prune.qat import quantized, train_quantized
+from mcugraph.prune.training import Loader, Training
+from mcugraph.targets import Target
+
+# Samples on which the C is compared with onnxruntime.
+COMPARED = 32
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained network within its budget.
+
+    `decision` is what was kept of the original model; `used` what the compiler says of each
+    resource in `limits`; `history` has an entry for the unpruned network and for each epoch.
+    """
+
+    network: Network
+    decision: Decision
+    used: Mapping[str, float]
+    limits: Mapping[str, int]
+    history: tuple[Epoch, ...]
+    target: Target
+    loader: Loader
+    training: Training
+
+    @property
+    def model(self) -> ModelProto:
+        """The pruned float model with its trained weights."""
+        return self.network.to_onnx()
+
+    def export(self, path: str | Path) -> ModelProto:
+        """Write the pruned float model; ValueError where that is not possible."""
+        model = self.model
+        write_models({Path(path): model})
+        return model
+
+    def quantize(self, calibration: Loader | None = None) -> ModelProto:
+        """The int8 QDQ form, calibrated on training data unless told otherwise."""
+        return quantized(self.model, calibration or self.training.calibration or self.loader)
+
+    def train_quantized(self, training: Training) -> ModelProto:
+        """The int8 QDQ form after some epochs in which all is rounded; see `qat`."""
+        calibration = training.calibration or self.training.calibration
+        return train_quantized(self.model, self.loader, training, calibration)
+
+    def compile(self, model: ModelProto | None = None, name: str = "network") -> Artifact:
+        """The C of a quantised model (by default `quantize()`) for the target."""
+        return optimize(model or self.quantize(), self.target, Settings(name=name))
+
+    def measured(self, artifact: Artifact) -> dict[str, float]:
+        """What the C takes of each limited resource, counted as the limits are."""
+        report = artifact.report
+        found = {
+            "params": parameters_of(self.model),
+            "macs": report.macs,
+            "arena": report.ram.arena,
+            "ram": report.ram.total,
+            "weights": report.flash.weights + report.flash.tables,
+            "flash": report.flash.total,
+            "cycles": report.cycles,
+        }
+        return {name: float(found[name] or 0) for name in self.limits}
+
+    def verify(
+        self, model: ModelProto | None = None, artifact: Artifact | None = None
+    ) -> Verification:
+        """Compare the C with onnxruntime on some of the evaluation, or training, data."""
+        model = model or self.quantize()
+        artifact = artifact or self.compile(model)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            onnx.save(model, folder / "model.onnx")
+            artifact.write(folder / "c")
+            question = Question(data=self._samples(folder / "samples.npz"))
+            return verify(folder / "model.onnx", folder / "c", question)
+
+    def _samples(self, path: Path) -> Path:
+        """Write the first samples of the evaluation, with their labels."""
+        evaluate = self.training.evaluate
+        loader = self.loader if evaluate is None or callable(evaluate) else evaluate
+        names = [*self.network.inputs, "label"]
+        parts: dict[str, list[Any]] = {name: [] for name in names}
+        count = 0
+        for batch in loader:
+            for name, part in zip(names, batch, strict=True):
+                parts[name].append(part.cpu().numpy())
+            count += len(batch[0])
+            if count >= COMPARED:
+                break
+        columns: dict[str, Any] = {
+            name: np.concatenate(column)[:COMPARED] for name, column in parts.items()
+        }
+        np.savez(path, **columns)
+        return path

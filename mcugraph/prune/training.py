@@ -1,0 +1,272 @@
+"""The training loop: a task loss, what the unpruned network says, and a pruner's own loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from mcugraph.prune.history import Epoch
+from mcugraph.prune.network import Network
+from mcugraph.prune.processes import summed, world
+
+Loss = Callable[[Any, Any], Tensor]
+# What distillation is worth where nothing is said, and by how much the unpruned network's loss has
+# to be below that of zeros before it is listened to.
+DISTIL, KNOWING = 0.9, 0.9
+# The share of all steps in which the learning rate rises.
+WARM = 0.05
+
+
+class Loader(Protocol):
+    """A DataLoader, or a list of batches: each (inputs..., target), tensors of n rows."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """One epoch."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+
+def adamw(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """AdamW at 2e-3."""
+    return AdamW(parameters, 2e-3, weight_decay=1e-3)
+
+
+def cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Up in the first steps, then down to nothing along a cosine."""
+    warm = max(1, round(WARM * steps))
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warm, (1 + math.cos(math.pi * min(step / steps, 1))) / 2)
+
+    return LambdaLR(optimizer, factor)
+
+
+def _quiet(epoch: Epoch) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained; everything but the data has a default.
+
+    `loss(outputs, target)` is the task's. `scheduler(optimizer, steps)` is stepped with each batch.
+    `clip` bounds the norm of the gradient. `distil` is the share of the loss that is the distance
+    from the unpruned network's class probabilities at `temperature`; None is 0.9 where the loss is
+    cross entropy and that network knows something. `evaluate` is a loader of class labels, or a
+    function of the network whose result is better the higher. `calibration` is for quantisation,
+    `example` for the export; both come from the training data where they are not given.
+    `checkpoint` is a file to go on from; `progress` hears of each epoch.
+    """
+
+    epochs: int = 20
+    loss: Loss = functional.cross_entropy
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw
+    scheduler: Callable[[Optimizer, int], LRScheduler] = cosine
+    clip: float | None = 2.0
+    distil: float | None = None
+    temperature: float = 4.0
+    evaluate: Loader | Callable[[Network], float] | None = None
+    calibration: Loader | None = None
+    example: Any = None
+    seed: int = 0
+    device: str = "cpu"
+    autocast: torch.dtype | None = None
+    channels_last: bool = False
+    checkpoint: str | Path | None = None
+    progress: Callable[[Epoch], None] = _quiet
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant, all of it at once."""
+        problems = []
+        if self.epochs < 1:
+            problems.append(f"epochs={self.epochs}: at least 1")
+        if self.distil is not None and not 0 <= self.distil <= 1:
+            problems.append(f"distil={self.distil}: a share of the loss, from 0 to 1")
+        if self.temperature <= 0:
+            problems.append(f"temperature={self.temperature}: above 0")
+        if self.clip is not None and self.clip <= 0:
+            problems.append(f"clip={self.clip}: above 0, or None")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+
+class Pruner(Protocol):
+    """What shrinks a network while it is trained."""
+
+    network: Network
+
+    def loss(self) -> Tensor:
+        """What is added to the task's loss."""
+
+    def step(self) -> None:
+        """After each step of the optimiser."""
+
+
+class Still:
+    """A network that keeps its shape."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def loss(self) -> Tensor:
+        """Nothing."""
+        return torch.zeros(())
+
+    def step(self) -> None:
+        """Nothing."""
+
+
+class Trainer:
+    """One training of a pruner's network: `run_epoch` until `training.epochs` are done."""
+
+    def __init__(
+        self, pruner: Pruner, loader: Loader, training: Training, teacher: Network | None
+    ) -> None:
+        self.pruner = pruner
+        self._loader = loader
+        self._training = training
+        self._device = torch.device(training.device)
+        self._teacher = None if teacher is None else teacher.to(self._device).eval()
+        self.distil = training.distil
+        self.optimizer = training.optimizer(pruner.network.parameters())
+        self.scheduler = training.scheduler(self.optimizer, training.epochs * len(loader))
+        self._own: list[nn.Parameter] = []
+        self._module: nn.Module = pruner.network
+
+    def run_epoch(self, number: int) -> float:
+        """Train on every batch once; the mean loss of all processes.
+
+        Raises ValueError where it is not a number any more.
+        """
+        begin = getattr(getattr(self._loader, "sampler", None), "set_epoch", None)
+        if begin is not None:
+            begin(number)
+        self.pruner.network.train()
+        total = torch.zeros(2, device=self._device, dtype=torch.float64)
+        for batch in self._loader:
+            inputs, target = self._moved(batch)
+            rows = len(inputs[0])
+            total += torch.stack([self._step(inputs, target) * rows, total.new_tensor(rows)])
+        loss, rows = summed(total).tolist()
+        if not rows:
+            raise ValueError("the loader gives no batch")
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss} after epoch {number + 1}: lower the learning rate or clip"
+            )
+        return float(loss / rows)
+
+    def score(self, network: Network) -> float | None:
+        """What the evaluation says of a network."""
+        evaluate = self._training.evaluate
+        network.eval()
+        if evaluate is None:
+            return None
+        with torch.no_grad(), self._computing():
+            if callable(evaluate):
+                return float(evaluate(network))
+            counts = torch.zeros(2, device=self._device, dtype=torch.float64)
+            for batch in evaluate:
+                inputs, target = self._moved(batch)
+                right = network(*inputs).argmax(1) == target
+                counts += torch.tensor([int(right.sum()), right.numel()], device=self._device)
+        share, rows = summed(counts).tolist()
+        return float(100 * share / max(rows, 1))
+
+    def state(self) -> dict[str, Any]:
+        """What training has changed, beside the pruner."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "distil": self.distil,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.distil = state["distil"]
+
+    def _step(self, inputs: Sequence[Tensor], target: Any) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._computing():
+            loss = self._loss(self._wrapped()(*inputs), inputs, target)
+        (loss + self.pruner.loss().to(loss.device)).backward()
+        if self._training.clip is not None:
+            nn.utils.clip_grad_norm_(self.pruner.network.parameters(), self._training.clip)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.pruner.step()
+        return loss.detach().double()
+
+    def _loss(self, outputs: Any, inputs: Sequence[Tensor], target: Any) -> Tensor:
+        """(1 - d) task + d t^2 KL(softmax(teacher / t) | softmax(outputs / t))."""
+        task = self._training.loss(outputs, target)
+        if self._teacher is None or self.distil == 0:
+            return task
+        with torch.no_grad():
+            wanted = self._teacher(*inputs)
+        if self.distil is None:
+            self.distil = self._worth(wanted, target)
+        if self.distil == 0:
+            return task
+        heat = self._training.temperature
+        ours = functional.log_softmax(outputs.float() / heat, 1)
+        theirs = functional.log_softmax(wanted.float() / heat, 1)
+        apart = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        return (1 - self.distil) * task + self.distil * heat**2 * apart
+
+    def _worth(self, wanted: Any, target: Any) -> float:
+        """Whether to listen to the unpruned network: not where it knows nothing."""
+        if self._training.loss is not functional.cross_entropy:
+            return 0.0
+        both = torch.stack(
+            [functional.cross_entropy(logits, target) for logits in (wanted, wanted * 0)]
+        )
+        known, nothing = summed(both.detach()).tolist()
+        return DISTIL if known < KNOWING * nothing else 0.0
+
+    def _wrapped(self) -> nn.Module:
+        """The network, which after each change of its parameters the processes share anew."""
+        present = list(self.pruner.network.parameters())
+        same = len(present) == len(self._own) and all(map(_is, present, self._own))
+        if not same:
+            self._own, self._module = present, self.pruner.network
+            if world() > 1:
+                self._module = DistributedDataParallel(self._module, broadcast_buffers=False)
+        return self._module
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        kind = self._training.autocast
+        with torch.autocast(self._device.type, dtype=kind, enabled=kind is not None):
+            yield
+
+    def _moved(self, batch: Any) -> tuple[list[Tensor], Any]:
+        """(inputs, target) of a batch, on the device."""
+        *inputs, target = (self._there(part) for part in batch)
+        if self._training.channels_last:
+            inputs = [
+                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+                for x in inputs
+            ]
+        return inputs, target
+
+    def _there(self, part: Any) -> Any:
+        return part.to(self._device, non_blocking=True) if isinstance(part, Tensor) else part
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other

@@ -20,6 +20,8 @@ OPSET, IR_VERSION = 13, 8
 # One step of every activation; a normal distribution of deviation 1 spans 8 deviations.
 UNIT = 1 / 32
 WEIGHT_BITS = 63
+# How far the scale of a channel may be from the mean of its layer.
+SPREAD = 0.1
 
 Op = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -86,8 +88,13 @@ class Writer:
         self._nodes.append(helper.make_node("QuantizeLinear", [real, "unit", "zero"], [output]))
 
     def _weights(self, output: str, shape: Shape, fan_in: int) -> list[str]:
-        """Random weights, one scale a channel, that keep the deviation; and a random bias."""
-        scales = np.full(shape[0], np.sqrt(3 / fan_in) / WEIGHT_BITS, np.float32)
+        """Random weights, one scale a channel, that keep the deviation; and a random bias.
+
+        Scales are drawn, as measured ranges are: with sqrt(3 / fan_in) / 63 itself a layer of 48
+        inputs has a scale ratio of 1/252, and one sum in 252 is a tie, which float32 may miss.
+        """
+        spread = self._random.uniform(1 - SPREAD, 1 + SPREAD, shape[0])
+        scales = (np.sqrt(3 / fan_in) / WEIGHT_BITS * spread).astype(np.float32)
         kernel = self._random.integers(-WEIGHT_BITS, WEIGHT_BITS + 1, shape, np.int8)
         bias = self._random.normal(0, 0.1, shape[0]) / (scales * UNIT)
         return [

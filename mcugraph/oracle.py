@@ -15,6 +15,8 @@ from mcugraph.errors import LoadError, plain
 
 Array = NDArray[np.generic]
 SEED = 1
+# What the name of a tensor that is given to its readers ends in.
+GIVEN = " (given)"
 
 
 class Oracle:
@@ -49,6 +51,25 @@ class Oracle:
         except Exception as error:
             raise LoadError([f"onnxruntime cannot run the model: {plain(error)}"]) from error
         return dict(zip(self._names, values, strict=True))
+
+
+def cut(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """The model in pieces: whoever reads one of these tensors reads the input NAME + GIVEN instead.
+
+    The tensors are computed as before, each from what is given for the ones before it.
+    """
+    known = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    kinds = {value.name: value.type for value in (*known.value_info, *known.output)}
+    apart = onnx.ModelProto()
+    apart.CopyFrom(model)
+    wanted = {name for node in apart.graph.node for name in node.input} & {*names}
+    for node in apart.graph.node:
+        for index, name in enumerate(node.input):
+            if name in wanted:
+                node.input[index] = name + GIVEN
+    for name in sorted(wanted):
+        apart.graph.input.append(onnx.ValueInfoProto(name=name + GIVEN, type=kinds[name]))
+    return apart
 
 
 def samples(oracle: Oracle, data: Path | None, count: int) -> list[dict[str, Array]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcugraph.execute import Executor, Watch
 from mcugraph.observe import Observer, Subject
-from mcugraph.oracle import Array
+from mcugraph.oracle import GIVEN, Array, Oracle
 
 # An integer step may differ by one in this share of its elements: ties in the last bit of float32.
 INTEGER_SHARE = 1e-5
@@ -57,17 +57,22 @@ def compare_steps(
     subject: Subject, executor: Executor, truths: Iterable[Mapping[str, Array]]
 ) -> list[Difference]:
     """Run each step on the oracle's own inputs and compare what it writes."""
-    found = {
-        name: Difference(step.name, np.dtype(place.dtype).kind != "f")
-        for step in subject.steps
-        for name, place in step.outputs.items()
-    }
+    found = _differences(subject)
     for truth in truths:
         observer = Observer(subject, executor, truth, forced=True)
         executor.run(observer.watch, subject.image(truth))
         for name, ours in observer.tensors().items():
             found[name].add(ours, truth[name])
     return list(found.values())
+
+
+def _differences(subject: Subject) -> dict[str, Difference]:
+    """One for each tensor that a step writes."""
+    return {
+        name: Difference(step.name, np.dtype(place.dtype).kind != "f")
+        for step in subject.steps
+        for name, place in step.outputs.items()
+    }
 
 
 def run_model(
@@ -79,6 +84,29 @@ def run_model(
             subject.places[name].put(executor, truth[name])
     executor.run(watch, subject.image(truth))
     return {onnx: subject.places[name].get(executor) for name, onnx in subject.outputs.items()}
+
+
+def compare_own_steps(
+    subject: Subject, executor: Executor, pieces: Oracle, truths: Iterable[Mapping[str, Array]]
+) -> list[Difference]:
+    """Run the C by itself and compare each step with onnxruntime on what the C gave it to read.
+
+    `pieces` is the model cut at the outputs of all steps. Where every step is as good as promised,
+    so is the whole run, however far a single tie has spread on its way through the model.
+    A truth holds the model's inputs, too.
+    """
+    found = _differences(subject)
+    for truth in truths:
+        observer = Observer(subject, executor, truth, forced=False)
+        run_model(subject, executor, truth, observer.watch)
+        ours = observer.tensors()
+        # What the application reads is what is there at the end.
+        ours |= {n: subject.places[n].get(executor) for n in subject.outputs if n in ours}
+        given = {name + GIVEN: values for name, values in ours.items()}
+        theirs = pieces.run({n: v for n, v in {**truth, **given}.items() if n in pieces.inputs})
+        for name, difference in found.items():
+            difference.add(ours[name], theirs[name])
+    return list(found.values())
 
 
 @dataclass(frozen=True)

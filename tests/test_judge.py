@@ -102,6 +102,37 @@ def test_two_inputs_and_two_outputs_keep_their_names(tmp_path: Path) -> None:
     assert (result.ok, result.samples) == (True, 5)
 
 
+def spreading() -> ModelProto:
+    """A sum of 126 is half a step: float32 rounds 126 / 252 to 0, and every output counts it."""
+    net = Net(18)
+    x = net.input("x", 1, 4, 1, 1, kind=TensorProto.INT8)
+    eye = net.const("eye", np.eye(4, dtype=np.int8)[:, :, None, None])
+    w = net.dequantize(eye, 1 / 252, 0)
+    y = net.quantize(net("Conv", net.dequantize(x, 1, 0), w), 1, 0, out="quotient")
+    flat = net.dequantize(net.quantize(net("Flatten", net.dequantize(y, 1, 0)), 1, 0), 1, 0)
+    ones = net.dequantize(net.const("ones", np.ones((40, 4), np.int8)), 1, 0)
+    return net.model(net.quantize(net("Gemm", flat, ones, transB=1), 1, 0), kind=TensorProto.INT8)
+
+
+def test_a_tie_that_spreads_is_told_from_a_mistake(tmp_path: Path) -> None:
+    path, out = compiled(spreading(), tmp_path)
+    np.savez(tmp_path / "tie.npz", x=np.array([126, 50, 0, -90], np.int8).reshape(1, 1, 4, 1, 1))
+    question = Question(tmp_path / "tie.npz")
+    result = verify(path, out, question)
+    (whole,) = result.model_outputs
+    assert (whole.differing, whole.ok_end_to_end) == (40, False)
+    assert [(step.elements, step.differing) for step in result.own_steps] == [(4, 1), (40, 0)]
+    assert result.ok
+    source = next(out.glob("model.c"))
+    name = next(step.name for step in result.steps if step.elements == 40)
+    wrong = re.sub(rf"(model_{name}_bias\[\d+\] = {{\s+)0", r"\g<1>9", source.read_text())
+    assert wrong != source.read_text()
+    source.write_text(wrong)
+    result = verify(path, out, question)
+    assert [step.ok for step in result.own_steps] == [True, False]
+    assert not result.ok
+
+
 # What is wrong
 
 

@@ -9,7 +9,7 @@ import pytest
 from models import Net
 from onnx import TensorProto
 
-from mcugraph.oracle import Oracle, labels, samples
+from mcugraph.oracle import GIVEN, Oracle, cut, labels, samples
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.onnx"
 
@@ -118,3 +118,16 @@ def test_all_visible_tensors_are_those_of_integer_arithmetic() -> None:
         ratio = np.float32(0.1) * np.float32(0.01) / np.float32(0.1)
         expected = np.clip(np.rint(sums.astype(np.float32) * ratio) + 3, -128, 127)
         np.testing.assert_array_equal(shown[target], expected)
+
+
+def test_the_pieces_of_a_model_compute_from_what_is_given() -> None:
+    model = int8_network()
+    original = model.SerializeToString()
+    whole, pieces = Oracle(model, ["q0", "q1"]), Oracle(cut(model, ["q0", "q1"]), ["q0"])
+    assert model.SerializeToString() == original
+    assert pieces.inputs.keys() == {"x", "q0" + GIVEN}
+    one, other = (whole.run(feed) for feed in samples(whole, None, 2))
+    x = samples(whole, None, 1)[0]["x"]
+    found = pieces.run({"x": x, "q0" + GIVEN: other["q0"]})
+    np.testing.assert_array_equal(found["q0"], one["q0"])
+    np.testing.assert_array_equal(found["q1"], other["q1"])

@@ -66,6 +66,26 @@ def test_where_few_sums_are_ties_nearly_all_channels_agree_everywhere() -> None:
     assert (before, after, total) == (28, 2, 6_192_464)
 
 
+@pytest.mark.parametrize(
+    ("denominator", "missed"), [(127, 0), (254, 126), (252, 8), (756, 124), (256, 0), (1024, 0)]
+)
+def test_ratios_of_small_integers_have_ties_that_no_multiplier_can_round(
+    denominator: int, missed: int
+) -> None:
+    """Float32 rounds sums next to every tie both ways; a product moves all of them one way."""
+    scales = Scales(np.array([1 / denominator]))
+    reach = 127 * denominator
+    sums = np.arange(-reach, reach + 1)
+    expected = float32(sums, scales.ratios[0])
+
+    def wrong(scale: int) -> int:
+        return int((rounded(sums, scale, int(scales.points[0])) != expected).sum())
+
+    tuned = int(scales.tuned[0])
+    assert wrong(tuned) == missed
+    assert min(wrong(tuned + offset) for offset in range(-255, 256, 15)) >= missed
+
+
 def test_no_other_multiplier_agrees_with_more_sums() -> None:
     random = np.random.default_rng(2)
     scales = Scales(2.0 ** random.uniform(-10, -4, 12))

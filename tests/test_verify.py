@@ -1,7 +1,7 @@
 """The comparison itself: thresholds, distances, and steps of an executor made of Python."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mcugraph.execute import Watch
 from mcugraph.layout import Layout
 from mcugraph.observe import Part, Place, StepPlaces, Subject
-from mcugraph.verify import Difference, bisect, compare_steps, run_model
+from mcugraph.oracle import GIVEN, Oracle
+from mcugraph.verify import Difference, bisect, compare_own_steps, compare_steps, run_model
 
 Array = NDArray[Any]
 
@@ -176,6 +177,37 @@ def test_a_wrong_step_is_not_passed_on_to_the_next() -> None:
     found = compare_steps(SUBJECT, Fake([wrong_double, following]), TRUTHS)
     assert [(d.name, d.differing, d.largest) for d in found] == [("double", 2, 1), ("next", 0, 0)]
     assert run_model(SUBJECT, Fake([wrong_double, following]), TRUTHS[0])["output"][1] == 6
+
+
+class Pieces:
+    """Both steps, each from what it is given."""
+
+    inputs = ("input", "y" + GIVEN)
+
+    def run(self, feed: dict[str, Array]) -> dict[str, Array]:
+        assert feed.keys() == {*self.inputs}
+        return {"y": 2 * feed["input"], "z": feed["y" + GIVEN] + 1}
+
+
+def own_steps(*steps: Callable[[NDArray[np.int8]], None]) -> list[int]:
+    truths = [{**each, "input": each["x"]} for each in TRUTHS]
+    found = compare_own_steps(SUBJECT, Fake([*steps]), cast(Oracle, Pieces()), truths)
+    return [difference.differing for difference in found]
+
+
+def test_in_the_whole_run_a_step_answers_for_itself_alone() -> None:
+    def wrong_following(memory: NDArray[np.int8]) -> None:
+        following(memory)
+        memory[8] = 99
+
+    def overwriting(memory: NDArray[np.int8]) -> None:
+        memory[4] = 50
+        following(memory)
+
+    assert own_steps(double, following) == [0, 0]
+    assert own_steps(wrong_double, following) == [2, 0]
+    assert own_steps(double, wrong_following) == [0, 2]
+    assert own_steps(double, overwriting) == [0, 2]
 
 
 def test_bisect_names_the_first_wrong_step_of_the_first_wrong_sample() -> None:

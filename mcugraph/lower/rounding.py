@@ -5,6 +5,11 @@ from it where float32 rounds the product onto a tie: about once in 100,000 sums.
 monotonic in acc, so they agree everywhere if they agree around the 256 positive sums at which the
 result changes. Each of these sums allows an interval of 31-bit multipliers; the one that most
 intervals share is taken; it costs nothing at run time.
+
+No multiplier agrees where the ratio is nearly a fraction with a small even denominator, such as
+1 / 252 or 1 / 254: sums lie on ties, and float32 rounds some to the even neighbour, others up,
+while a product moves all one way. Up to every second tie then differs by one: with 1 / 254, two
+sums in 1,000. Measured ranges do not give such scales; scales set by hand may.
 """
 
 from __future__ import annotations

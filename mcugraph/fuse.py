@@ -46,6 +46,13 @@ class Fuser:
             if not grown:
                 return groups
 
+    def group(self, begin: int, end: int) -> Group | None:
+        """The group of these tasks; None where they cannot run row by row."""
+        fused = end - begin > 1
+        if fused and any(task.stage is None for task in self._tasks[begin:end]):
+            return None
+        return self._group(begin, end) if self._may_fuse(begin, end) else None
+
     def _least(self) -> int:
         """The least peak: cuts are reached in the order of what is needed on the way to them.
 

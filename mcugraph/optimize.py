@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from mcugraph.artifact import Artifact
 from mcugraph.bind import unresolved
 from mcugraph.budget import Budget
 from mcugraph.ctext import C_HEADERS, identifier
+from mcugraph.decision import Decision
 from mcugraph.emit import emit
 from mcugraph.errors import LoadError
 from mcugraph.load import load, load_model
 from mcugraph.measure import can_measure, measure
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
+from mcugraph.recompute import recompute
+from mcugraph.repeat import repeat_model
 from mcugraph.report import make_report
 from mcugraph.targets import FOLDER, Target
 from mcugraph.targets import load as load_target
@@ -33,7 +36,10 @@ INPUTS = ("whole", "rows")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for, beside the model and the target."""
+    """What the user asked for, beside the model and the target.
+
+    `recompute` is the work that may be done, as a multiple of the least, where it saves memory.
+    """
 
     name: str | None = None
     dims: Mapping[str, int] = field(default_factory=dict)
@@ -42,6 +48,8 @@ class Settings:
     compiler: str = "zig"
     objective: str = "ram"
     input: str = "whole"
+    recompute: float = 1.0
+    decision: Decision | str | Path | None = None
 
 
 def optimize(
@@ -63,7 +71,12 @@ def optimize(
     progress("rewriting the graph")
     rewritten = rewrite(own)
     progress("planning memory")
-    plan = make_plan(read_graph(rewritten), machine, name, aim_of(settings, machine, budget))
+    aim = aim_of(settings, machine, budget)
+    plan = make_plan(read_graph(rewritten), machine, name, aim)
+    if settings.recompute != 1:
+        progress("looking for what to compute again")
+        plan, copies = recompute(plan, aim, settings.recompute)
+        rewritten = repeat_model(rewritten, plan.graph, copies) if copies else rewritten
     progress("writing C")
     texts = emit(plan)
     progress("compiling and emulating")
@@ -73,9 +86,11 @@ def optimize(
     return Artifact(files, make_report(plan, measured, budget))
 
 
-def rewrite(model: onnx.ModelProto) -> onnx.ModelProto:
+def rewrite(
+    model: onnx.ModelProto, pipeline: Sequence[passes.Pass] = passes.CLEANUP
+) -> onnx.ModelProto:
     """Apply the default passes; LoadError where a tensor has no static shape after them."""
-    for apply in passes.CLEANUP:
+    for apply in pipeline:
         model = apply(model)
     if problems := unresolved(model):
         raise LoadError(problems)
@@ -94,10 +109,21 @@ def aim_of(settings: Settings, machine: Target, budget: Budget) -> Aim:
 
 
 def loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.ModelProto:
-    """The clean model with the sizes that the user gave."""
+    """The clean model with the sizes that the user gave, pruned as the user decided."""
     if isinstance(model, onnx.ModelProto):
-        return load_model(model, settings.dims)
-    return load(model, settings.dims)
+        own = load_model(model, settings.dims)
+    else:
+        own = load(model, settings.dims)
+    if settings.decision is None:
+        return own
+    decision = settings.decision
+    chosen = decision if isinstance(decision, Decision) else Decision.load(decision)
+    return chosen.apply(foldable(own))
+
+
+def foldable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same in the form that pruning takes: QDQ, with sizes as constants."""
+    return passes.fold_constants(passes.qoperator_to_qdq(model))
 
 
 def model_name(model: str | Path | onnx.ModelProto, settings: Settings) -> str:

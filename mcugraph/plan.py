@@ -16,6 +16,7 @@ from mcugraph.lower.call import Call
 from mcugraph.lower.model import lower_model
 from mcugraph.lower.reads import depth_names
 from mcugraph.memory import MemoryPlan
+from mcugraph.repeat import Recomputed
 from mcugraph.replay import Event, Placed, Shadow
 from mcugraph.schedule import Schedule, find_schedule
 from mcugraph.targets import Target
@@ -84,6 +85,7 @@ class Plan:
     merged: Mapping[str, str]
     progress: int | None
     target: Target
+    recomputed: Recomputed | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import ceil
 
 import numpy as np
 
 from mcugraph.budget import Budget, kilobytes
 from mcugraph.graph import Step
 from mcugraph.lower.call import Call
+from mcugraph.memory import MemoryPlan
 from mcugraph.plan import Plan, Section
+from mcugraph.repeat import Recomputed
 from mcugraph.tasks import rows_of
 
 SCHEMA_VERSION = 1
@@ -96,6 +99,7 @@ class SectionReport:
 class Report:
     """All figures of one compiled model on one target.
 
+    `order` and `placement` say how good they are; `recomputed` is None where no step runs twice.
     `int8` is the percentage of integer steps; `inputs` and `outputs` map to ONNX names.
     """
 
@@ -105,6 +109,8 @@ class Report:
     verdict: str
     fits: bool
     order: str
+    placement: str
+    recomputed: Recomputed | None
     ram: Ram
     flash: Flash
     macs: int
@@ -145,6 +151,8 @@ def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Rep
         verdict=_verdict(plan, budget, ram, flash, integer),
         fits=not over,
         order=plan.schedule.verdict,
+        placement=_placement(plan.memory),
+        recomputed=plan.recomputed,
         ram=ram,
         flash=flash,
         macs=plan.macs,
@@ -159,6 +167,14 @@ def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Rep
         sections=tuple(_section(plan, section) for section in plan.sections),
         tensors={name: _tensor(plan, name) for name in plan.layouts.of},
     )
+
+
+def _placement(memory: MemoryPlan) -> str:
+    """How good the offsets are, for the chosen order and rings."""
+    if memory.proved:
+        return "optimal (proved)"
+    percent = ceil(1000 * (memory.arena - memory.lower_bound) / memory.lower_bound) / 10
+    return f"at most {percent} % above the lower bound"
 
 
 def flash_constants(plan: Plan) -> tuple[int, int]:

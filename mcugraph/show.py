@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mcugraph import targets
 from mcugraph.judge import Verification
+from mcugraph.repeat import Recomputed
 from mcugraph.report import Report, SectionReport
 from mcugraph.targets import Memory, Target
 from mcugraph.verify import Difference, Divergence
@@ -42,7 +43,10 @@ def print_report(report: Report, console: Console) -> None:
     )
     for section in report.sections:
         _print_fused(report, section, console)
+    if report.recomputed is not None:
+        _print_recomputed(report.recomputed, console)
     console.print(f"order  {report.order}")
+    console.print(f"place  {report.placement}, with this order and these rings")
     console.print(f"MACs   {report.macs:>9,}")
     if report.instructions is not None:
         cycles = f", {report.cycles:,} cycles (modelled)" if report.cycles is not None else ""
@@ -57,6 +61,13 @@ def _print_fused(report: Report, section: SectionReport, console: Console) -> No
         return
     first, last = (report.steps[section.steps[end]].name for end in (0, -1))
     text = f"fused  {len(section.steps)} steps by turns, row by row: {first} to {last}"
+    console.print(text, markup=False)
+
+
+def _print_recomputed(again: Recomputed, console: Console) -> None:
+    """Which steps run a second time, and what was without them."""
+    text = f"again  {', '.join(again.steps)}: computed twice; without that, "
+    text += f"arena {again.arena:,} and {again.macs:,} MACs"
     console.print(text, markup=False)
 
 
@@ -126,8 +137,13 @@ def print_verification(result: Verification, console: Console) -> None:
         table.add_row(*_difference(step), style=None if step.ok else "red")
     for output in result.model_outputs:
         name, *cells = _difference(output)
-        table.add_row(f"whole model: {name}", *cells, style=None if output.ok_end_to_end else "red")
+        table.add_row(f"whole model: {name}", *cells, style=None if result.ok_end_to_end else "red")
     console.print(table)
+    if result.own_steps:
+        wrong = [step.name for step in result.own_steps if not step.ok]
+        found = f"wrong: {', '.join(wrong)}" if wrong else "all right: a tie has spread"
+        text = f"steps of the whole run, on the inputs that the C itself made: {found}"
+        console.print(text, markup=False)
     if result.top1_agreement is not None:
         console.print(f"top-1  {result.top1_agreement:.2%} as onnxruntime")
     if result.accuracy is not None:

@@ -20,6 +20,8 @@ def made(**files: bytes) -> Artifact:
         verdict="FITS host",
         fits=True,
         order="",
+        placement="",
+        recomputed=None,
         ram=Ram(0, 0, 0, False, 0),
         flash=Flash(0, 0, None, 0),
         macs=0,

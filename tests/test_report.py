@@ -18,6 +18,7 @@ from mcugraph.load import load_model
 from mcugraph.optimize import rewrite
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
+from mcugraph.repeat import Recomputed
 from mcugraph.report import (
     Cost,
     Flash,
@@ -162,6 +163,8 @@ def report() -> Report:
         verdict="FITS cortex-m0: RAM 2.3/16.0 KB, flash 12.0/128.0 KB, stack 300 B, 100% int8",
         fits=True,
         order="optimal (proved, 3 states)",
+        placement="at most 2.4 % above the lower bound",
+        recomputed=None,
         ram=Ram(2048, 2000, 300, True, 2348),
         flash=Flash(8192, 1024, 3072, 12288),
         macs=1234567,
@@ -212,6 +215,20 @@ def test_no_row_is_wider_than_the_terminal_and_no_number_is_cut(
     assert all("123,456" in line for line in table[1:])
     assert "2,000*" in table[2]
     assert "dense_s8 add_s8" in table[3]
+
+
+def test_what_runs_twice_is_named_with_the_figures_without_it(shown: Callable[..., str]) -> None:
+    text = shown(80, recomputed=Recomputed(("a__again", "b__again"), 4096, 1000000))
+    line = "again  a__again, b__again: computed twice; without that, arena 4,096 and 1,000,000 MACs"
+    assert line in text.splitlines()
+
+
+def test_a_placement_is_proved_or_has_a_bound(plan: Plan) -> None:
+    proved = replace(plan.memory, proved=True)
+    assert make_report(replace(plan, memory=proved), None, Budget()).placement == "optimal (proved)"
+    above = replace(plan.memory, proved=False, arena=1096, lower_bound=1000)
+    found = make_report(replace(plan, memory=above), None, Budget()).placement
+    assert found == "at most 9.6 % above the lower bound"
 
 
 def test_what_was_not_measured_has_no_column(shown: Callable[..., str], report: Report) -> None:

@@ -36,13 +36,17 @@ class Quant:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A named tensor in its ONNX shape; `data` holds the value of a constant."""
+    """A named tensor in its ONNX shape; `data` holds the value of a constant.
+
+    `packed`: the model asks for a constant of few values to be stored in a table and its numbers.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     quant: Quant | None = None
     data: NDArray[np.generic] | None = None
+    packed: bool = False
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from mcugraph.errors import UnsupportedError, title
 from mcugraph.graph import Graph, Quant, Step, Tensor
+from mcugraph.passes._notes import asked_to_pack
 from mcugraph.proto import attributes, described
 
 # Operators whose kernels clamp their result, so that a following Relu or Clip costs nothing.
@@ -64,7 +65,11 @@ class _Reader:
     def of(cls, model: onnx.ModelProto) -> _Reader:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        tensors = {n: Tensor(n, a.shape, str(a.dtype), data=a) for n, a in constants.items()}
+        packed = asked_to_pack(model, constants)
+        tensors = {
+            n: Tensor(n, a.shape, str(a.dtype), data=a, packed=n in packed)
+            for n, a in constants.items()
+        }
         for value in (*graph.input, *graph.value_info, *graph.output):
             if value.name not in tensors:
                 tensors[value.name] = described(value)

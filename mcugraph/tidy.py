@@ -13,6 +13,8 @@ from mcugraph.passes._edit import STANDARD, Edit, is_op, slot, subgraphs
 _SCOPES = ("pkg.torch.onnx.name_scopes", "namespace")
 # The IR version says how to read the file, not what it computes; onnxruntime refuses new ones.
 _IR_VERSIONS = (8, 10)
+# What our own passes ask of the compiler.
+_ASKED = ("mcugraph.exit", "mcugraph.packed")
 
 
 def strip(model: ModelProto) -> ModelProto:
@@ -20,7 +22,10 @@ def strip(model: ModelProto) -> ModelProto:
     own = ModelProto()
     own.CopyFrom(model)
     own.ir_version = min(max(own.ir_version, _IR_VERSIONS[0]), _IR_VERSIONS[1])
+    asked = {entry.key: entry.value for entry in own.metadata_props if entry.key in _ASKED}
     _clear(own, ("doc_string", "metadata_props", "training_info"))
+    for key, value in asked.items():
+        own.metadata_props.add(key=key, value=value)
     for entry in own.opset_import:
         if entry.domain in STANDARD:
             entry.ClearField("domain")

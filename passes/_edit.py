@@ -125,9 +125,8 @@ class Edit:
     def static_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a tensor whose dimensions are all known."""
         shape = self.shape(name)
-        if shape is None or None in shape:
-            return None
-        return tuple(dim for dim in shape if dim is not None)
+        known = tuple(dim for dim in shape or () if dim is not None)
+        return None if shape is None or len(known) < len(shape) else known
 
     def dtype(self, name: str) -> int:
         """Element type of a tensor (onnx.TensorProto.DataType); 0 where it is not known."""
@@ -239,6 +238,11 @@ class Edit:
         self.set_output(maker, list(maker.output).index(source), target)
         return True
 
+    def declare(self, name: str, axis: int, size: int) -> None:
+        """Tell a new size of what a foreign operator makes; known after `refresh`."""
+        for value in (value for value in self._model.graph.value_info if value.name == name):
+            value.type.tensor_type.shape.dim[axis].dim_value = size
+
     def drop_domain(self, domain: str) -> None:
         """Forget an operator set that no node uses any more."""
         if all(node.domain != domain for node in all_nodes(self.nodes)):
@@ -248,19 +252,27 @@ class Edit:
     def finish(self) -> ModelProto:
         """The model; unchanged, byte for byte, where no verb was used."""
         if self.changed:
-            self._write()
+            self.refresh()
         return self._model
 
     def refresh(self) -> None:
         """Work out shapes and types again, after edits that changed them."""
-        self._write()
+        graph = self._model.graph
+        order = ordered(live(self.nodes, self._producers, self.outputs), self._producers)
+        used = {name for node in order for name in reads(node)} | {*self.outputs, *self.inputs}
+        foreign = {name for n in order if n.domain not in STANDARD for name in n.output}
+        tensors = [tensor for name, tensor in self._initializers.items() if name in used]
+        refill(graph.value_info, [value for value in graph.value_info if value.name in foreign])
+        refill(graph.initializer, tensors)
+        refill(graph.node, order)
+        self._model.CopyFrom(inferred(self._model))
+        self._index()
 
     # Inside
 
     def _read(self, name: str) -> Array | None:
         if name in self._initializers:
-            tensor = self._initializers[name]
-            return None if name in self.inputs else numpy_helper.to_array(tensor)
+            return None if name in self.inputs else numpy_helper.to_array(self._initializers[name])
         node = self._producers.get(name)
         return constant_value(node) if node is not None and is_op(node, "Constant") else None
 
@@ -286,15 +298,3 @@ class Edit:
             values = [*graph.value_info, *graph.input, *graph.output]
             self._types = {value.name: value.type for value in values}
         return self._types.get(name)
-
-    def _write(self) -> None:
-        graph = self._model.graph
-        order = ordered(live(self.nodes, self._producers, self.outputs), self._producers)
-        used = {name for node in order for name in reads(node)} | {*self.outputs, *self.inputs}
-        foreign = {name for n in order if n.domain not in STANDARD for name in n.output}
-        tensors = [tensor for name, tensor in self._initializers.items() if name in used]
-        refill(graph.value_info, [value for value in graph.value_info if value.name in foreign])
-        refill(graph.initializer, tensors)
-        refill(graph.node, order)
-        self._model.CopyFrom(inferred(self._model))
-        self._index()

@@ -20,6 +20,8 @@ PREFIX = "head"
 # The oldest opset with these operators as they are written here, and the one written by default.
 _OLDEST, _OPSET, _IR_VERSION = 9, 17, 8
 _KERNEL = 3
+# Nothing that fits a microcontroller is as wide.
+_WIDEST = 1 << 16
 _STATISTICS = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}
 
 
@@ -51,6 +53,8 @@ class Head:
             raise ValueError(
                 f"head {self.name}: gap takes no widths, the others one or more, as in dscnn32_16"
             )
+        if max(*self.widths, self.classes) > _WIDEST:
+            raise ValueError(f"head {self.name}: widths and classes are at most {_WIDEST:,}")
         if self.classes < (2 if self.softmax else 1):
             raise ValueError(f"head {self.name}: {self.classes} classes; a softmax is of 2 or more")
 

@@ -235,8 +235,8 @@ def _gates(edit: Edit, name: str) -> int:
     if reader is None or not is_op(reader, *_GATES):
         return 1
     gates = _GATES[reader.op_type]
-    stacked = dict(zip(reader.input[1:4], (gates, gates, 2 * gates), strict=False))
-    return stacked.get(name, 1)
+    rows = (gates, gates, 2 * gates)
+    return next((n for n, other in zip(rows, reader.input[1:4], strict=False) if other == name), 1)
 
 
 def _listed(items: Iterable[object]) -> str:

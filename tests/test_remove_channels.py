@@ -241,6 +241,7 @@ def refused(model: ModelProto, keep: Kept, *messages: str) -> None:
             {"nonsense": [0]},
             "there is no weight or tensor 'nonsense'; groups: stem.weight, a.weight, c.weight",
         ),
+        ({"a.weight": [0.5]}, "'a.weight' keeps indices, not 0.5"),
         ({"a.weight": []}, "nothing would be kept of 'a.weight': an empty layer"),
         (
             {"a.weight": [2, 8]},
@@ -266,6 +267,11 @@ def refused(model: ModelProto, keep: Kept, *messages: str) -> None:
 )
 def test_one_problem(keep: Kept, message: str) -> None:
     refused(models.residual(), keep, message)
+
+
+def test_a_tensor_without_channels_is_told() -> None:
+    message = "'axes' has no channels that could go; there are: conv.weight"
+    refused(models.pooling_faces(), {"axes": [0]}, message)
 
 
 def test_a_group_that_is_kept_in_part_is_told() -> None:

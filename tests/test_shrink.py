@@ -310,7 +310,7 @@ def split_in_two() -> Case:
 
 def _split(opset: int, sizes: bool = False, **kw: object) -> Case:
     net = Between(opset)
-    first = 3 if "num_outputs" in kw else 2
+    first = 2 if sizes or "split" in kw else 3
     given = [net.ints("sizes", 2, 4)] if sizes else []
     left, right = net.net.many("Split", net.top, *given, out=["left", "right"], axis=1, **kw)
     net.kept |= {(left, 1): [i for i in THREE if i < first]}
@@ -466,6 +466,37 @@ def folded_by_column() -> Case:
     return net.end(3)
 
 
+def mixed_elsewhere() -> Case:
+    """Operators that mix other axes than that of the channels."""
+    net = Between()
+    for op, inputs, kw in (
+        ("CumSum", [net.net.const("last", 3, np.int64)], {}),
+        ("MeanVarianceNormalization", [], {"axes": [2, 3]}),
+        ("ArgMax", [], {"axis": -1}),
+        ("Cast", [], {"to": TensorProto.FLOAT}),
+        ("LpNormalization", [], {"axis": 2}),
+        ("ReduceSum", [], {"noop_with_empty_axes": 1}),
+    ):
+        net.then(op, *inputs, **kw)
+        net.keeps(1, THREE)
+    net.net.many("TopK", net.top, net.ints("two", 2), out=["largest", "places"], axis=2)
+    net.top = "largest"
+    net.keeps(1, THREE)
+    net.keeps(1, THREE, "places")
+    return net.end()
+
+
+def softmax_of_old() -> Case:
+    net = Between(11)
+    net.then("Softmax", axis=2)
+    net.keeps(1, THREE)
+    return net.end()
+
+
+def split_by_default() -> Case:
+    return _split(11)
+
+
 def pooled() -> Case:
     net = Between()
     for op in ("MaxPool", "AveragePool", "LpPool"):
@@ -571,7 +602,16 @@ CASES: dict[str, Callable[[], Case]] = {
         *(split_sizes, split_attribute, split_in_two, sliced_first, sliced_last, sliced_by_two),
         *(sliced_backwards, sliced_unevenly, gathered, one_gathered, embedded, flattened),
         *(reshaped, shuffled, squeezed, padded, resized, folded_by_depth, folded_by_column),
-        *(pooled, sized_at_run_time, from_constants, from_constant_nodes, attributes_of_old),
+        *(
+            pooled,
+            mixed_elsewhere,
+            softmax_of_old,
+            split_by_default,
+            sized_at_run_time,
+            from_constants,
+            from_constant_nodes,
+            attributes_of_old,
+        ),
     )
 }
 
@@ -776,6 +816,25 @@ def test_integer_operators() -> None:
     assert (sizes["ws"], sizes["b"], sizes["ms"], sizes["m"]) == ((3,), (3,), (2,), (3, 2))
 
 
+def test_matrices_of_integers() -> None:
+    net = Net(18)
+    x = net.input("x", 4, 3, kind=TensorProto.INT8)
+    a = net.bytes("a", 3, 6)
+    zeros = net.const("zeros", np.arange(6), np.int8)
+    y = net("MatMulInteger", x, a, net.const("zero", 3, np.int8), zeros, out="y")
+    z = net("MatMul", y, net.const("b", np.arange(12).reshape(6, 2) - 5, np.int32))
+    model, kept = net.model(z, kind=TensorProto.INT32), {("y", 1): THREE}
+    result = shrunk(model, kept)
+    sizes = {name: value.shape for name, value in values(result).items()}
+    assert (sizes["a"], sizes["zeros"], sizes["b"]) == ((3, 3), (3,), (3, 2))
+    for tensor in model.graph.initializer:
+        if tensor.name == "b":
+            value = numpy_helper.to_array(tensor).copy()
+            value[np.setdiff1d(np.arange(6), THREE)] = 0
+            tensor.CopyFrom(numpy_helper.from_array(value, "b"))
+    np.testing.assert_array_equal(outputs(model, 1)[0], outputs(result, 1)[0])
+
+
 def test_operators_of_onnxruntime() -> None:
     """What shape inference does not know keeps its declared shape up to date."""
     net, own = Net(17), "com.microsoft"
@@ -832,16 +891,67 @@ def test_wrong_indices_are_refused() -> None:
         refused((model, kept), message)
 
 
-def test_operators_that_mix_channels_are_refused() -> None:
-    for op, kw, message in (
-        ("Softmax", {"axis": 1}, r"axes \[1\], which it mixes, must stay whole"),
-        ("LRN", {"size": 3}, "must stay whole"),
-        ("Einsum", {"equation": "bchw->bchw"}, "this operator is not known here"),
-    ):
-        net = Between()
-        net.then(op, **kw)
-        net.keeps(1, THREE)
-        refused(net.end(), message)
+def _refusals() -> dict[str, tuple[str, list[Array], dict[str, object], str]]:
+    """An operator on the six channels, its constants, its attributes, and what it says."""
+    ints = [
+        np.array(values) for values in ([6, 1], [1, 2], [1, 3, 1, 1], [1, 6, 8, 8], [1, 9, 8, 8])
+    ]
+    pads = np.array([0, 1, 0, 0, 0, 0, 0, 0])
+    limits = [np.array([at]) for at in (1, 5, 1)]
+    return {
+        "softmax": ("Softmax", [], {"axis": 1}, r"axes \[1\], which it mixes, must stay whole"),
+        "lrn": ("LRN", [], {"size": 3}, r"axes \[1\], which it mixes, must stay whole"),
+        "sum": ("CumSum", [np.array(1)], {}, "must stay whole"),
+        "einsum": ("Einsum", [], {"equation": "bchw->bchw"}, "this operator is not known here"),
+        "reshape": ("Reshape", [np.array([1, 4, 6, 4])], {}, "no whole slice of its input"),
+        "reflect": ("Pad", [pads], {"mode": "reflect"}, "padded by a constant only"),
+        "tile": ("Tile", [ints[2]], {}, "its copies must keep the same indices"),
+        "gather": (
+            "Gather",
+            [ints[1]],
+            {"axis": 1},
+            r"it still needs indices \[1\] of its input a",
+        ),
+        "slice": ("Slice", limits, {}, r"it still needs indices \[1, 3\] of its input a"),
+        "resize": (
+            "Resize",
+            [np.zeros(0, np.float32), np.zeros(0, np.float32), ints[4]],
+            {"mode": "nearest"},
+            "it changes the size of axis 1",
+        ),
+        "crop": (
+            "Resize",
+            [np.tile(np.float32([0, 1]), 4), np.zeros(0, np.float32), ints[3]],
+            {"coordinate_transformation_mode": "tf_crop_and_resize"},
+            "not in the mode tf_crop_and_resize",
+        ),
+        "depth": ("SpaceToDepth", [], {"blocksize": 2}, "its blocks must be kept whole"),
+    }
+
+
+@pytest.mark.parametrize("name", _refusals())
+def test_what_would_need_other_channels_is_refused(name: str) -> None:
+    op, constants, kw, message = _refusals()[name]
+    net = Between(21)
+    names = [net.net.const(f"c{i}", value) for i, value in enumerate(constants)]
+    net.then(op, *names, out="top", **kw)
+    model = net.net.model(net.net("ReduceSum", "top", keepdims=0))
+    axis = 2 if op == "Reshape" else 1
+    sizes = shapes(model)["top"] or (1, 6)
+    refused((model, {**net.kept, ("top", axis): [0, *range(2, sizes[axis] - 1)]}), message)
+
+
+def test_blocks_along_the_channels_are_refused() -> None:
+    net = Net(21)
+    a = net.conv("a", net.input("x", 1, 3, 4, 4), 6, 3, 1, 1)
+    scale = net.const("scale", np.full((1, 3, 4, 4), 0.1), np.float32)
+    q = net("QuantizeLinear", a, scale, out="q", axis=1, block_size=2)
+    d = net("DequantizeLinear", q, scale, out="d", axis=1, block_size=2)
+    model = net.model(net("ReduceSum", d, keepdims=0))
+    kept = {(name, 1): [0, 1, 4, 5] for name in "aqd"}
+    refused((model, kept), "axis 1 is quantised in blocks")
+    rows = {(name, 2): [0, 2] for name in "qd"}
+    refused((model, rows), "it needs indices .* of axis 2 of a, which keeps all")
 
 
 def test_groups_must_stay_even() -> None:

@@ -10,6 +10,7 @@ from mcugraph.lower.dense import lower_gemm, lower_matmul
 from mcugraph.lower.elementwise import BINARY, lower_binary
 from mcugraph.lower.movement import MOVES, lower_concat, lower_move
 from mcugraph.lower.operands import check_operands
+from mcugraph.lower.packed import pack
 from mcugraph.lower.pool import (
     lower_average_pool,
     lower_global_average_pool,
@@ -52,4 +53,4 @@ def lower(site: Site) -> tuple[Call, ...]:
     if lowering is None:
         raise site.refuse(f"no kernel for {site.step.op}")
     check_operands(site)
-    return lowering(site)
+    return tuple(pack(site, call) for call in lowering(site))

@@ -53,8 +53,7 @@ def main() -> None:
     figures = {name: measured(name) for name in MODELS}
     text = json.dumps(figures, indent=1) + "\n"
     (Path(__file__).parent / "results" / "arena.json").write_text(text, encoding="utf-8")
-    readme = tables.README.read_text(encoding="utf-8")
-    tables.README.write_text(tables.filled(readme, tables.results()), encoding="utf-8")
+    tables.write()
 
 
 if __name__ == "__main__":

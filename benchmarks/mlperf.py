@@ -56,18 +56,19 @@ def main(arguments: list[str]) -> int:
             print(f"mlperf: {error}", file=sys.stderr)
             return 1
         tables.RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    text = tables.README.read_text(encoding="utf-8")
-    tables.README.write_text(tables.filled(text, tables.results()), encoding="utf-8")
+    tables.write()
     return 0
 
 
 def check() -> int:
-    """Compare the README with the results; returns 1 and says which tables differ."""
-    stale = tables.stale(tables.README.read_text(encoding="utf-8"), tables.results())
-    for name in stale:
-        print(
-            f"README: table {name} is stale: python benchmarks/mlperf.py --tables", file=sys.stderr
-        )
+    """Compare the pages with the results; returns 1 and says which tables differ."""
+    stale = [
+        f"{page.stem}: table {name} is stale: python benchmarks/mlperf.py --tables"
+        for page in tables.pages()
+        for name in tables.stale(page.read_text(encoding="utf-8"), tables.results(), page.stem)
+    ]
+    for problem in stale:
+        print(problem, file=sys.stderr)
     return 1 if stale else 0
 
 

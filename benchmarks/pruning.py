@@ -60,8 +60,7 @@ def main(arguments: list[str]) -> int:
             "resnet8": memory(folder),
         }
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    readme = tables.README.read_text(encoding="utf-8")
-    tables.README.write_text(tables.filled(readme, tables.results()), encoding="utf-8")
+    tables.write()
     return 0
 
 

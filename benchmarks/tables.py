@@ -1,7 +1,11 @@
-"""The README's tables: from the results, the passes' docstrings, the targets and the kernels."""
+"""The tables of README.md and docs/: from results, docstrings of passes, targets and kernels.
+
+python benchmarks/tables.py        write all of them again; nothing is measured
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +18,7 @@ from mcugraph import passes, targets
 from mcugraph.lower import LOWERINGS
 
 README = Path(__file__).parents[1] / "README.md"
+PASSES_PAGE = README.parent / "docs" / "passes.md"
 CONFORMANCE = README.parent / "tests" / "golden" / "test_conformance" / "test_passed.txt"
 RESULTS = Path(__file__).parent / "results" / "mlperf.json"
 FIRST_COMMAND = "mcugraph optimize examples/digits.onnx --target cortex-m0"
@@ -33,24 +38,43 @@ def results() -> Results:
     return found
 
 
-def filled(readme: str, figures: Results) -> str:
-    """The README with every table written afresh."""
-    _expect_all(readme)
-    return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]](figures)}\n{block[4]}", readme)
+def pages() -> tuple[Path, ...]:
+    """The files that have tables."""
+    return README, PASSES_PAGE
 
 
-def stale(readme: str, figures: Results) -> list[str]:
-    """The names of the tables that are not what the figures say."""
-    _expect_all(readme)
-    found = {name: text for _, name, text, _ in BLOCK.findall(readme)}
-    return [name for name, make in TABLES.items() if found[name] != make(figures) + "\n"]
+def write() -> None:
+    """Write every page with its tables afresh."""
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        fresh = filled(text, results(), page.stem)
+        if fresh != text:
+            page.write_text(fresh, encoding="utf-8")
 
 
-def _expect_all(readme: str) -> None:
-    names = sorted(name for _, name, _, _ in BLOCK.findall(readme))
-    if names != sorted(TABLES):
+def filled(text: str, figures: Results, page: str = README.stem) -> str:
+    """A page with every table written afresh."""
+    _expect_known(text, page)
+    return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]](figures)}\n{block[4]}", text)
+
+
+def stale(text: str, figures: Results, page: str = README.stem) -> list[str]:
+    """The names of a page's tables that are not what the figures say."""
+    _expect_known(text, page)
+    found = {name: block for _, name, block, _ in BLOCK.findall(text)}
+    return [name for name, block in found.items() if block != TABLES[name](figures) + "\n"]
+
+
+def shown(text: str) -> list[str]:
+    """The names of a page's tables."""
+    return [name for _, name, _, _ in BLOCK.findall(text)]
+
+
+def _expect_known(text: str, page: str) -> None:
+    names = shown(text)
+    if len(set(names)) < len(names) or not TABLES.keys() >= set(names):
         raise ValueError(
-            f"README has the tables {names}; there must be {sorted(TABLES)}, each once"
+            f"{page} has the tables {sorted(names)}; there are {sorted(TABLES)}, each once a page"
         )
 
 
@@ -64,12 +88,25 @@ def _passes(figures: Results) -> str:
     return _table(("pass", "equation"), rows, left=2)
 
 
-def _name(apply: passes.Pass) -> str:
+def _decisions(figures: Results) -> str:
+    """The passes that are told what to do: all that have an equation and are not run by default."""
+    given = [getattr(passes, name) for name in passes.__all__]
+    told = [each for each in given if inspect.isfunction(each) and "->" in _equation(each)]
+    asked = [each for each in told if each not in passes.CLEANUP]
+    rows = [(f"`{_name(each)}({_parameters(each)})`", f"`{_equation(each)}`") for each in asked]
+    return _table(("pass", "equation"), rows, left=2)
+
+
+def _name(apply: Callable[..., object]) -> str:
     return str(apply.__name__)
 
 
-def _equation(apply: passes.Pass) -> str:
-    return (apply.__doc__ or "").splitlines()[0].removesuffix(".")
+def _parameters(apply: Callable[..., object]) -> str:
+    return ", ".join(inspect.signature(apply).parameters)
+
+
+def _equation(apply: Callable[..., object]) -> str:
+    return (apply.__doc__ or " ").splitlines()[0].removesuffix(".")
 
 
 def _targets(figures: Results) -> str:
@@ -207,6 +244,7 @@ def _bytes(found: Results, key: str) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "first-command": _first_command,
     "passes": _passes,
+    "decisions": _decisions,
     "targets": _targets,
     "operators": _operators,
     "conformance": _conformance,
@@ -216,3 +254,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "models": _models,
     "memory": _memory,
 }
+
+
+if __name__ == "__main__":
+    write()

@@ -51,19 +51,45 @@ class Artifact:
 
 
 def write_models(models: Mapping[Path, ModelProto]) -> None:
-    """Write ONNX files, each whole or not at all; ValueError where one can't be written."""
-    for path, model in models.items():
-        if path.is_dir() or not path.parent.is_dir():
-            why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-            raise ValueError(f"cannot write {path}: {why}")
-        content = model.SerializeToString(deterministic=True)
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as fresh:
-                fresh.write(content)
-            Path(fresh.name).chmod(0o644)
-            os.replace(fresh.name, path)
-        except OSError as error:
-            raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+    """Write ONNX files, all or none; ValueError where one can't be written."""
+    write_all({path: model.SerializeToString(deterministic=True) for path, model in models.items()})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write files, each whole, all or none; ValueError where one can't be written."""
+    for path in files:
+        expect_file(path)
+    fresh: dict[Path, Path] = {}
+    try:
+        for path, content in files.items():
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+            fresh[path] = Path(name)
+            with open(handle, "wb") as file:
+                file.write(content)
+            fresh[path].chmod(0o644)
+        for path, written in fresh.items():
+            os.replace(written, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        for written in fresh.values():
+            written.unlink(missing_ok=True)
+
+
+def expect_file(path: Path) -> None:
+    """ValueError unless a file can stand there: in a folder, and not in the place of one."""
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise ValueError(f"cannot write {path}: {why}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none yet; ValueError where that can't be."""
+    _standing(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def writable(folder: str | Path) -> Path:
@@ -72,14 +98,20 @@ def writable(folder: str | Path) -> Path:
     Raises ValueError where it is a file, cannot be made, or holds files of others.
     """
     target = Path(folder).resolve()
-    standing = next(path for path in (target, *target.parents) if path.exists())
-    if not standing.is_dir():
-        raise ValueError(f"cannot write {target}: {standing} is a file; choose a folder with -o")
+    standing = _standing(target)
     if not os.access(standing, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write {target}: no permission to write into {standing}")
     if standing == target:
         _refuse_foreign(target)
     return target
+
+
+def _standing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above that is there; ValueError where it is a file."""
+    found = next(path for path in (folder, *folder.parents) if path.exists())
+    if not found.is_dir():
+        raise ValueError(f"cannot write {folder}: {found} is a file; choose a folder with -o")
+    return found
 
 
 def read_report(folder: str | Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import onnx
 import typer
 
-from mcugraph.artifact import write_models
+from mcugraph.artifact import expect_file, make_folder, write_all, write_models
 from mcugraph.cost import Cost, cost_of
 from mcugraph.cuts import find_cuts
 from mcugraph.decision import Decision
@@ -77,9 +77,11 @@ def prune(
     by: Annotated[
         str | None, typer.Option(help="No decision yet: draw one by params, flops or memory.")
     ] = None,
-    keep: Annotated[float, typer.Option(help="The share that --by keeps of it.")] = 0.5,
+    keep: Annotated[
+        float, typer.Option(help="What --by leaves of it: a share up to 1, or a number.")
+    ] = 0.5,
     mode: Annotated[str, typer.Option(help="--by: random, greedy or uniform.")] = "random",
-    seed: Annotated[int, typer.Option(help="--by: the seed of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="--by: the seed of the draw.")] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Write the decision that --by made to this file.")
     ] = None,
@@ -88,6 +90,9 @@ def prune(
     """Apply a decision to a model, trained weights and all; or draw one before training."""
     if (decision is None) == (by is None):
         raise ValueError("write either --decision FILE, or --by params, flops or memory")
+    _expect_apart(
+        [path for path in (out, save) if path], [path for path in (model, decision) if path]
+    )
     own = _own(model, dim)
     if decision is not None:
         chosen = Decision.load(decision)
@@ -95,12 +100,11 @@ def prune(
         with progress("choosing channels"):
             chosen = plan_by_complexity(own, by or "", keep, seed=seed, mode=mode)
     pruned = chosen.apply(own)
-    for line in _compared(own, pruned):
+    lines = _compared(own, pruned)
+    files = {out: pruned.SerializeToString(deterministic=True)}
+    write_all(files if save is None else files | {save: chosen.dumps().encode()})
+    for line in [*lines, f"wrote {relative(out)}"]:
         console().print(line)
-    write_models({out: pruned})
-    if save is not None:
-        chosen.save(save)
-    console().print(f"wrote {relative(out)}")
 
 
 @app.command()
@@ -113,9 +117,19 @@ def split(
     """Split a model in two at a tensor: the head for the device, the tail for elsewhere."""
     own = _own(model, dim)
     head, tail = split_model(own, at)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_models({out / "head.onnx": head, out / "tail.onnx": tail})
     console().print(f"wrote {relative(out / 'head.onnx')} and {relative(out / 'tail.onnx')}")
+
+
+def _expect_apart(written: list[Path], read: list[Path]) -> None:
+    """ValueError where a file can't be written, or would take the place of another one."""
+    taken = {path.resolve() for path in read}
+    for path in written:
+        expect_file(path)
+        if path.resolve() in taken:
+            raise ValueError(f"cannot write {path}: another option names the same file")
+        taken.add(path.resolve())
 
 
 def _own(model: Path, dim: list[str] | None) -> onnx.ModelProto:

@@ -18,6 +18,8 @@ from mcugraph.graph import Graph, Step
 from mcugraph.measure import can_measure, measure
 from mcugraph.optimize import Settings, aim_of, loaded, rewrite
 from mcugraph.parameters import FLOATS, SETTINGS, parameters_of
+from mcugraph.passes import CLEANUP, STRUCTURE
+from mcugraph.passes._notes import PACKED
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.recall import Recall
@@ -151,7 +153,10 @@ class _Job:
     def graph(self) -> Graph:
         """The steps, in int8 unless float is allowed."""
         own = loaded(self.model, self.settings)
-        return read_graph(rewrite(own if self.settings.allow_float else as_int8(own)))
+        if self.settings.allow_float:
+            return read_graph(rewrite(own))
+        assumed = as_int8(own)
+        return read_graph(rewrite(assumed, CLEANUP if assumed is own else STRUCTURE))
 
     def plan(self) -> Plan:
         """The plan with offsets."""
@@ -189,6 +194,7 @@ def _structure(model: ModelProto) -> Iterator[bytes]:
     graph = model.graph
     for value in (*graph.input, *graph.output, *model.opset_import):
         yield value.SerializeToString()
+    yield from (e.value.encode() for e in model.metadata_props if e.key == PACKED)
     free = _free_values(model)
     for tensor in graph.initializer:
         plain = tensor.name in free and tensor.data_type in FLOATS

@@ -60,7 +60,7 @@ class Cuts:
 
     def marked(self, figures: Sequence[str] = FIGURES) -> Cuts:
         """The same with the Pareto front of these figures, among FIGURES and "parameters"."""
-        unknown = [name for name in figures if name not in (*FIGURES, "parameters")]
+        unknown = [repr(name) for name in figures if name not in (*FIGURES, "parameters")]
         if unknown or not figures:
             raise ValueError(
                 f"no figure {', '.join(unknown)}: there are {', '.join((*FIGURES, 'parameters'))}"

@@ -10,14 +10,14 @@ from typing import Any
 from onnx import ModelProto
 
 from mcugraph.decision_file import DecisionError, Exit, read_fields, written
-from mcugraph.passes import add_exit, cut_depth
+from mcugraph.passes import add_exit, cluster_weights, cut_depth, factorize
 from mcugraph.passes._edit import Edit
 from mcugraph.passes.channels import ChannelGroup, Channels, find_channels
 from mcugraph.passes.heads import Head
 from mcugraph.passes.remove_channels import kept_indices, remove_channels
 
 __all__ = ["Decision", "DecisionError", "Exit"]
-_PREFIX = "cannot remove channels:"
+_PREFIXES = ("cannot remove channels:", "cannot factorise:", "cannot cluster weights:")
 Weights = Mapping[str, Any] | ModelProto
 
 
@@ -27,8 +27,9 @@ class Decision:
 
     `keep` gives kept indices by the name of a weight or tensor, `widths` how many channels that had
     when it was decided. `cut` is the tensor behind which `head` replaces the rest of the network.
-    `ranks` and `codebooks` give a number by the name of a weight. Names are those of the float
-    model; its quantised form has them with a suffix, and the decision applies to that as well.
+    `ranks` and `codebooks` give a number by the name of a weight, to factorize and cluster_weights.
+    Names are those of the float model; its quantised form has them with a suffix, and the decision
+    applies to that as well (but for ranks, which only float weights have).
     """
 
     keep: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -114,9 +115,10 @@ class _Application:
             self._try("exit", lambda now: add_exit(now, leave.tensor, own, leave.threshold))
         if decision.keep:
             self._remove(model)
-        # No pass applies them yet, and leaving them out would not be what was decided.
-        stages = {"ranks": decision.ranks, "codebooks": decision.codebooks}
-        self._problems += [f"{name}: can't be applied yet" for name in stages if stages[name]]
+        if decision.ranks:
+            self._try("ranks", lambda now: factorize(now, decision.ranks))
+        if decision.codebooks:
+            self._try("codebooks", lambda now: cluster_weights(now, decision.codebooks))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -131,8 +133,10 @@ class _Application:
         try:
             self.model = rewrite(self.model)
         except ValueError as error:
-            lines = str(error).removeprefix(_PREFIX).strip().splitlines()
-            self._problems += [f"{stage}: {line}" for line in lines]
+            text = str(error)
+            for prefix in _PREFIXES:
+                text = text.removeprefix(prefix)
+            self._problems += [f"{stage}: {line}" for line in text.strip().splitlines()]
 
     def _remove(self, original: ModelProto) -> None:
         """All anchors whose width is what it was; the others are problems."""

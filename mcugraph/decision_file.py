@@ -62,7 +62,7 @@ def read_fields(text: str) -> dict[str, Any]:
     """The fields of a decision from its text; DecisionError lists everything that is wrong."""
     try:
         content = json.loads(text, object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecisionError([f"not JSON: {error}"]) from None
     reader = _Reader()
     fields = reader.decision(content)
@@ -87,8 +87,9 @@ class _Reader:
         """All fields, with None or nothing where they are absent."""
         if not self._is_table(content, "a decision", _FIELDS):
             return {}
-        if content.get("version") != VERSION:
-            self._note(f"version {content.get('version')!r}: {VERSION} is what this program reads")
+        version = content.get("version")
+        if not _is_int(version) or version != VERSION:
+            self._note(f"version {version!r}: {VERSION} is what this program reads")
         fields: dict[str, Any] = {"cut": None, "head": None, "exit": None}
         if self._is_table(content.get("cut", {}), "cut", _CUT) and "cut" in content:
             fields["cut"] = self._text(content["cut"], "cut")
@@ -157,7 +158,7 @@ class _Reader:
     def _exit(self, table: Mapping[str, Any]) -> Exit | None:
         tensor, head = self._text(table, "exit"), self._head(table.get("head"), "exit.head")
         threshold = table.get("threshold", 0.9)
-        if not isinstance(threshold, float | int) or not 0 < threshold <= 1:
+        if not (isinstance(threshold, float) or _is_int(threshold)) or not 0 < threshold <= 1:
             self._note(
                 f"exit.threshold is {_told(threshold)}, not a probability above 0, at most 1"
             )

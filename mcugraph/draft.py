@@ -143,7 +143,9 @@ def _key(graph: Graph, layouts: Layouts, step: Step) -> bytes:
     digest = blake2b(repr(step).encode(), digest_size=20)
     for name in filter(None, (*step.inputs, *step.outputs)):
         tensor, quant = graph.tensors[name], graph.tensors[name].quant
-        digest.update(repr((tensor.shape, tensor.dtype, layouts.of.get(name))).encode())
+        digest.update(
+            repr((tensor.shape, tensor.dtype, tensor.packed, layouts.of.get(name))).encode()
+        )
         arrays = [tensor.data] if quant is None else [tensor.data, quant.scale, quant.zero_point]
         for array in arrays:
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())

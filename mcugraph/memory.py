@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mcugraph.solver import FREE, Packing, solve
+from mcugraph.packing import FREE, Packing, Solution
+from mcugraph.solver import solve
 
 
 @dataclass(frozen=True)
@@ -95,20 +96,26 @@ def plan_memory(
 
 def _solved(plan: MemoryPlan, gaps: Mapping[tuple[str, str], int], nodes: int) -> MemoryPlan:
     """The plan after exact search: no arena larger, and a bound that is met if it ended."""
-    buffers = plan.buffers
+    packing = packing_of(plan.buffers, gaps)
+    return _improved(plan, solve(packing, Solution(None, plan.arena, plan.lower_bound), nodes))
+
+
+def packing_of(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> Packing:
+    """The same as numbers."""
     apart = np.full((len(buffers), len(buffers)), FREE, np.int64)
     for (i, one), (j, two) in permutations(enumerate(buffers), 2):
         if one.meets(two):
             apart[i, j] = max(gaps.get((one.name, two.name), one.size), FREE)
-    sizes, aligns = ([b.size for b in buffers], [b.align for b in buffers])
-    packing = Packing(np.array(sizes, np.int64), np.array(aligns, np.int64), apart)
-    found = solve(packing, plan.arena, plan.lower_bound, nodes)
-    arena, offsets = plan.arena, plan.offsets
+    columns = zip(*((b.size, b.align, b.first, b.last) for b in buffers), strict=True)
+    sizes, aligns, firsts, lasts = (np.array(column, np.int64) for column in columns)
+    return Packing(sizes, aligns, apart, firsts, lasts)
+
+
+def _improved(plan: MemoryPlan, found: Solution) -> MemoryPlan:
+    offsets = plan.offsets
     if found.starts is not None:
-        arena = packing.height(found.starts)
-        offsets = {b.name: start for b, start in zip(buffers, found.starts, strict=True)}
-    bound = arena if found.closed else plan.lower_bound
-    return MemoryPlan(buffers, offsets, arena, bound, arena == bound)
+        offsets = {b.name: start for b, start in zip(plan.buffers, found.starts, strict=True)}
+    return MemoryPlan(plan.buffers, offsets, found.arena, found.bound, found.closed)
 
 
 def _default_bound(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> int:

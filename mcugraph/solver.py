@@ -13,43 +13,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-# The gap of two buffers that may lie anywhere; far below any offset.
-FREE = -(1 << 40)
-
-
-@dataclass(frozen=True, eq=False)
-class Packing:
-    """Buffer j starts at least gaps[i, j] above buffer i, or i at least gaps[j, i] above j."""
-
-    sizes: Ints
-    aligns: Ints
-    gaps: Ints
-
-    @property
-    def tied(self) -> NDArray[np.bool_]:
-        """Which pairs may not lie anywhere."""
-        return self.gaps + self.gaps.T > 0
-
-    @property
-    def solid(self) -> NDArray[np.bool_]:
-        """Which pairs may not share a byte."""
-        apart = self.gaps >= self.sizes[:, None]
-        return self.tied & apart & apart.T
-
-    def height(self, starts: Sequence[int]) -> int:
-        """The bytes of the arena."""
-        return max((int(s) + int(z) for s, z in zip(starts, self.sizes, strict=True)), default=0)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The best starts found, None if none beat the given arena; `closed`: nothing is smaller."""
-
-    starts: list[int] | None
-    closed: bool
+from mcugraph.packing import FREE, Bools, Ints, Packing, Solution
 
 
 @dataclass(eq=False)
@@ -59,7 +24,7 @@ class _Node:
     low: Ints
     high: Ints
     decided: Ints
-    open: NDArray[np.bool_]
+    open: Bools
 
     def child(self, gaps: Ints, lower: int, upper: int) -> _Node:
         """The same with one pair decided."""
@@ -69,11 +34,10 @@ class _Node:
         return _Node(self.low.copy(), self.high.copy(), decided, still)
 
 
-def solve(packing: Packing, arena: int, enough: int, nodes: int) -> Solution:
-    """Look for less than `arena` bytes; stops at `enough` bytes or after so many nodes."""
+def solve(packing: Packing, known: Solution, nodes: int) -> Solution:
+    """A smaller arena than is known, or a proof that there is none, if so many nodes suffice."""
     count = len(packing.sizes)
     cliques = _cliques(packing)
-    best: list[int] | None = None
     stack = [
         _Node(
             np.zeros(count, np.int64),
@@ -82,21 +46,21 @@ def solve(packing: Packing, arena: int, enough: int, nodes: int) -> Solution:
             packing.tied.copy(),
         )
     ]
-    while stack and arena > enough:
+    while stack and not known.closed:
         if nodes == 0:
-            return Solution(best, closed=False)
+            return known
         nodes -= 1
         node = stack.pop()
-        np.minimum(node.high, _floored(packing, arena - 1 - packing.sizes), out=node.high)
+        np.minimum(node.high, _floored(packing, known.arena - 1 - packing.sizes), out=node.high)
         if not _narrow(packing, node) or not all(_fits(packing, node, c) for c in cliques):
             continue
         pair = _conflict(packing, node)
         if pair is None:
-            best = [int(start) for start in node.low]
-            arena = packing.height(best)
+            starts = [int(start) for start in node.low]
+            known = Solution(starts, packing.height(starts), known.bound)
         else:
             stack += _children(packing, node, *pair)
-    return Solution(best, closed=True)
+    return Solution(known.starts, known.arena, known.arena)
 
 
 def _floored(packing: Packing, starts: Ints) -> Ints:

@@ -15,6 +15,7 @@ from mcugraph.assume import as_int8
 from mcugraph.errors import UnsupportedError
 from mcugraph.load import load, load_model
 from mcugraph.optimize import rewrite
+from mcugraph.passes import STRUCTURE
 from mcugraph.plan import make_plan
 from mcugraph.read import read_graph
 from mcugraph.report import flash_constants
@@ -36,7 +37,7 @@ PAIRS = ["ic", "kws", "vww", "ad"]
 
 
 def figures(model: ModelProto) -> dict[str, object]:
-    plan = make_plan(read_graph(rewrite(model)), M0, "net")
+    plan = make_plan(read_graph(rewrite(model, STRUCTURE)), M0, "net")
     weights, tables = flash_constants(plan)
     steps = sorted(step.op for step in plan.steps)
     arena = plan.memory.arena
@@ -45,7 +46,7 @@ def figures(model: ModelProto) -> dict[str, object]:
 
 def without_values(model: ModelProto) -> list[str]:
     """Return the lines of the graph with types and names, scales and magnitudes left out."""
-    text = str(read_graph(rewrite(model)))
+    text = str(read_graph(rewrite(model, STRUCTURE)))
     return sorted(re.sub(r" [\d.e-]+\*\(q[+-]\d+\)|~[\d.e+-]+|~nan", "", text).splitlines())
 
 
@@ -119,7 +120,7 @@ def half_quantised() -> ModelProto:
 
 
 def test_only_the_rest_of_a_half_quantised_model_changes() -> None:
-    graph = read_graph(rewrite(as_int8(load_model(half_quantised()))))
+    graph = read_graph(rewrite(as_int8(load_model(half_quantised())), STRUCTURE))
     assert {tensor.dtype for tensor in graph.tensors.values() if tensor.data is None} == {"int8"}
     assert [step.op for step in graph.steps] == ["Conv", "Conv"]
     quant = graph.tensors["kept"].quant
@@ -169,7 +170,7 @@ def test_what_has_no_kernel_is_refused_as_ever() -> None:
     x = net("GRU", x, net.weight("w", 1, 24, 4), net.weight("r", 1, 24, 8), hidden_size=8)
     model = as_int8(load_model(net.model(net("Relu", x))))
     with pytest.raises(UnsupportedError, match="no kernel for GRU"):
-        make_plan(read_graph(rewrite(model)), M0, "net")
+        make_plan(read_graph(rewrite(model, STRUCTURE)), M0, "net")
 
 
 def test_names_are_those_of_the_quantiser() -> None:

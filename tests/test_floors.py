@@ -14,8 +14,14 @@ LINKS = {ROOT / "mcugraph/passes", ROOT / "mcugraph/targets"}
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
 FLOORS = [
-    {"errors", "ctext", "graph", "text", "thumb", "targets", "targets.*"}
-    | {"passes._nodes", "passes._edit", "passes._reorder", "passes.channels"},
+    {"errors", "ctext", "graph", "recall", "text", "thumb", "targets", "targets.*"}
+    | {"passes._nodes", "passes._edit", "passes._reorder", "passes.channels"}
+    | {"passes._ties", "passes._tie_*"}
+    | {"passes._keep", "passes._shrink", "passes._shrink_*"}
+    | {"passes._intervals", "passes._products", "passes._range*"}
+    | {"passes._biases", "passes._unread"}
+    | {"passes._notes", "passes._codebook", "passes._layers"}
+    | {"passes._flow", "passes._part", "passes._graft", "passes.heads"},
     {
         "passes",
         "passes.*",
@@ -29,14 +35,14 @@ FLOORS = [
         "testing",
     }
     | {"problem", "lattice", "bounds", "search", "order"}
-    | {"bind", "faults", "selfcheck", "tidy", "oracle"}
+    | {"bind", "faults", "selfcheck", "tidy", "oracle", "decision_file"}
     | {"group", "floors", "fuse", "arrange", "solver"}
     | {"budget", "build", "elf", "cycles", "counts", "blocks", "frames", "emulate"},
-    {"lower", "lower.*", "tasks", "replay", "plan", "load", "prune", "prune.*"},
-    {"emit", "sections", "pushed", "header", "report", "peak"},
+    {"lower", "lower.*", "tasks", "replay", "plan", "load", "assume", "decision", "parameters"},
+    {"emit", "sections", "pushed", "header", "report", "peak", "sketch", "recompute", "draft"},
     {"verify", "observe", "execute", "measure", "artifact"},
-    {"judge", "optimize", "explain"},
-    {"show", "show_explain", "options"},
+    {"judge", "optimize", "explain", "cuts", "cost", "ranks", "prune", "prune.*"},
+    {"show", "show_explain", "show_cuts", "options", "groups", "show_groups"},
     {"cli", "cli_compile", "cli_prune", "__main__", "mcugraph"},
 ]
 # Who may import whom on one floor; nobody else may.
@@ -45,6 +51,21 @@ NEIGHBOURS = [
     ("passes._edit", "passes._nodes"),
     ("passes._reorder", "passes._edit"),
     ("passes.channels", "passes._edit"),
+    ("passes.channels", "passes._tie*"),
+    *((f"passes.{part}", "passes._edit") for part in ("_keep", "_shrink*")),
+    *(("passes._shrink*", f"passes.{part}") for part in ("_keep", "_shrink_*")),
+    *((f"passes.{part}", "passes._edit") for part in ("_intervals", "_products", "_range*")),
+    ("passes._products", "passes._intervals"),
+    *(("passes._range*", f"passes.{part}") for part in ("_intervals", "_products", "_range_*")),
+    *((f"passes.{part}", "passes._edit") for part in ("_biases", "_unread")),
+    *((f"passes.{part}", "passes._edit") for part in ("_codebook", "_layers")),
+    *(("passes._biases", f"passes.{part}") for part in ("_intervals", "_products", "_ranges")),
+    *(("passes._unread", f"passes.{part}") for part in ("_products", "channels")),
+    ("passes._tie*", "passes._edit"),
+    *(("passes._tie_*", part) for part in ("passes._ties", "passes._tie_*")),
+    *((f"passes.{part}", "passes._edit") for part in ("_flow", "_part", "_graft", "heads")),
+    *((f"passes.{part}", "passes._nodes") for part in ("_part", "_graft")),
+    *(("passes._graft", f"passes.{part}") for part in ("_flow", "_part", "heads")),
     ("passes", "passes.*"),
     ("read", "proto"),
     ("schedule", "layout"),
@@ -67,6 +88,7 @@ NEIGHBOURS = [
     ("replay", "lower*"),
     *(("plan", part) for part in ("lower*", "tasks", "replay")),
     ("prune*", "prune*"),
+    ("recompute", "sketch"),
     ("emit", "header"),
     ("emit", "sections"),
     ("emit", "pushed"),
@@ -77,6 +99,11 @@ NEIGHBOURS = [
     ("verify", "execute"),
     ("verify", "observe"),
     ("explain", "optimize"),
+    *(("cuts", part) for part in ("cost", "optimize")),
+    ("cost", "optimize"),
+    *(("ranks", part) for part in ("cost", "optimize")),
+    *(("prune.*", part) for part in ("cost", "optimize")),
+    ("show_groups", "groups"),
     ("__main__", "cli"),
     ("cli", "cli_compile"),
     ("cli", "cli_prune"),

@@ -90,13 +90,13 @@ def test_what_is_measured_is_met_on_the_emulated_core() -> None:
     pytest.importorskip("unicorn", reason="needs the emulator")
     pytest.importorskip("ziglang", reason="needs a compiler")
     pruner = BudgetPruner(
-        Tiny().train(), EXAMPLE, "ram=1100,flash=6KB,cycles=2M", Schedule(20, events=2)
+        Tiny().train(), EXAMPLE, "ram=1100,flash=7KB,cycles=2M", Schedule(20, events=2)
     )
     train(pruner, 20, adam(pruner))
     cost = cost_of(pruner.network.to_onnx(), "cortex-m0", measured=True)
     assert cost.ram <= 1100
     assert cost.flash is not None
-    assert cost.flash <= 6 * 1024
+    assert cost.flash <= 7 * 1024
     assert cost.cycles is not None
     assert cost.cycles <= 2_000_000
 

@@ -62,7 +62,8 @@ class Planned(Still):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from there, with a new network."""
-        self.network = Network(onnx.load_from_string(state["model"]))
+        device = next(self.network.parameters()).device
+        self.network = Network(onnx.load_from_string(state["model"])).to(device)
         self._decision = Decision.loads(state["decision"])
         self.resources.replan(self.network.to_onnx())
         self._used = self.resources.exact(final=True)

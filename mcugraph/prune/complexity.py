@@ -8,6 +8,7 @@ before training, the last ones go.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -119,7 +120,7 @@ class _Network:
         for name in sorted(target, key=lambda name: name != by):
             _check("target", name, QUANTITIES)
             whole, wanted = self.value(name, self.full), target[name]
-            if wanted <= 0:
+            if not 0 < wanted < math.inf:
                 raise ValueError(f"target {name}={wanted}: a share up to 1, or a number above it")
             found[name] = int(whole * wanted if wanted <= 1 else wanted)
         return found

@@ -97,9 +97,9 @@ class _Fit:
         self._original = onnx.load_from_string(saved["original"]) if saved else original
         checkpoint.seed_all(training.seed + rank())
         self._pruner = self._start()
+        self._pruner.to(training.device)
         if saved:
             self._pruner.load_state(saved["ranks"][rank()]["pruner"])
-        self._pruner.to(training.device)
         self._trainer = Trainer(self._pruner, loader, training, Network(self._original))
         self._history: list[Epoch] = []
         if saved:

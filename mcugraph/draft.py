@@ -6,7 +6,7 @@ that where placement leaves no gaps. Steps that a call has seen before are not l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -23,7 +23,8 @@ from mcugraph.lower import lower
 from mcugraph.lower.call import Call, Site
 from mcugraph.lower.model import lower_model
 from mcugraph.memory import MemoryPlan
-from mcugraph.plan import WORD, Aim, Plan, Section
+from mcugraph.parts import place_parts
+from mcugraph.plan import MANY, WORD, Aim, Plan, Section
 from mcugraph.recall import Recall
 from mcugraph.schedule import find_schedule
 from mcugraph.targets import Target
@@ -87,9 +88,20 @@ class Draft:
 
 
 def draft(graph: Graph, target: Target, aim: Aim) -> Draft:
-    """Lower, order and fuse a graph whose input is not pushed, as make_plan does."""
+    """Lower, order and fuse a graph whose input is not pushed, as make_plan does.
+
+    Of all concatenations in place and all copied, whichever needs less.
+    """
+    joins = {step.name for step in graph.steps if step.op == "Concat"}
+    copied = _draft(graph, target, aim, set())
+    if not joins or len(graph.steps) > MANY:
+        return copied
+    return min(copied, _draft(graph, target, aim, joins), key=lambda each: each.ram)
+
+
+def _draft(graph: Graph, target: Target, aim: Aim, joins: Set[str]) -> Draft:
     layouts = layouts_of(graph)
-    calls = _lowered(graph, layouts, aim)
+    layouts, calls = place_parts(graph, layouts, _lowered(graph, layouts, aim), joins)
     working = [index for index, step in enumerate(graph.steps) if calls[step.name]]
     scratch = [max(c.scratch for c in calls[graph.steps[i].name]) for i in working]
     schedule = find_schedule(graph, layouts, working, scratch)

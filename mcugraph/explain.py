@@ -18,7 +18,7 @@ from mcugraph.budget import Budget
 from mcugraph.memory import Buffer, MemoryPlan, plan_memory
 from mcugraph.optimize import UNLIMITED, Settings, aim_of, loaded, model_name, rewrite
 from mcugraph.peak import Part, Peak, peak_of
-from mcugraph.plan import WORD, Aim, Plan, make_plan
+from mcugraph.plan import WORD, Aim, Plan, make_plan, plan_with
 from mcugraph.read import read_graph
 from mcugraph.report import make_report
 from mcugraph.targets import Target
@@ -83,7 +83,9 @@ def explain(
     name, aim = model_name(model, settings), aim_of(settings, machine, budget)
     graph = read_graph(rewrite(loaded(model, settings)))
     plan = make_plan(graph, machine, name, aim)
-    apart = make_plan(graph, machine, name, Aim(aim.allow_float, UNLIMITED))
+    alone = Aim(aim.allow_float, UNLIMITED)
+    apart = make_plan(graph, machine, name, alone)
+    copying = plan_with(graph, machine, name, alone, set()) if apart.layouts.parts else apart
     turned = replace(aim, pushed=not aim.pushed)
     other = make_plan(graph, machine, name, turned) if _may_push(plan) else None
     report = make_report(plan, None, budget)
@@ -98,7 +100,7 @@ def explain(
         arena=plan.memory.arena,
         lower_bound=plan.memory.lower_bound,
         peak=peak,
-        techniques=tuple(_techniques(apart, plan, other)),
+        techniques=tuple(_techniques(copying, apart, plan, other)),
         next=tuple(_hints(plan, peak, other)),
     )
 
@@ -109,10 +111,13 @@ def _may_push(plan: Plan) -> bool:
     return len(inputs) == 1 and rows_of(plan.layouts, inputs[0]) > 1
 
 
-def _techniques(apart: Plan, plan: Plan, other: Plan | None) -> Iterator[Technique]:
-    """`apart` runs step by step, `plan` and `other` fused, one of them with a pushed input."""
-    by_file = _plain(apart, sorted(apart.schedule.order))
-    ordered = _plain(apart, apart.schedule.order)
+def _techniques(copying: Plan, apart: Plan, plan: Plan, other: Plan | None) -> Iterator[Technique]:
+    """`copying` and `apart` run step by step, the first with all concatenations copied.
+
+    `plan` and `other` run fused, one of them with a pushed input.
+    """
+    by_file = _plain(copying, sorted(copying.schedule.order))
+    ordered = _plain(copying, copying.schedule.order)
     yield Technique("file order", _whole_words(by_file.arena), by_file.lower_bound)
     yield Technique("best order", _whole_words(ordered.arena), ordered.lower_bound)
     fused = [each for each in (plan, other) if each is not None]

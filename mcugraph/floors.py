@@ -23,7 +23,8 @@ class Floors:
         self._lives = lives
         # Bytes alive at each cut between two tasks.
         self._alive = [0] * (len(tasks) + 1)
-        born = {name: place + 1 for place, task in enumerate(tasks) for name in task.outputs}
+        self._first = {name: at for at in reversed(range(len(tasks))) for name in tasks[at].outputs}
+        born = {name: place + 1 for name, place in self._first.items()}
         for name, life in lives.items():
             for cut in range(born.get(name, 0), min(life.last, len(tasks)) + 1):
                 self._alive[cut] += life.size
@@ -43,7 +44,7 @@ class Floors:
                 return
             state += self._tasks[begin].state
             if stage is not None:
-                rings += self._held(stage, demand, end)
+                rings += self._held(begin, demand, end)
                 demand.add(stage)
             if end - begin > LONG and not (self._narrow(begin) and self._narrow(end)):
                 continue
@@ -54,12 +55,15 @@ class Floors:
             if stage is None:
                 return
 
-    def _held(self, stage: Stage, demand: _Demand, end: int) -> int:
-        """Bytes of a stage's output when the last task is about to begin."""
+    def _held(self, place: int, demand: _Demand, end: int) -> int:
+        """Bytes of a task's output when the last task is about to begin; once for all its parts."""
+        stage = self._tasks[place].stage
+        if stage is None or place > self._first[stage.output]:
+            return 0
         name = stage.output
         rows = demand.rows.get(name, 0)
         oldest = demand.oldest.pop(name, (0, 1))[0]
-        if stage.gathers or (self._lives[name].last < end and name in self._merged):
+        if stage.gathers or stage.claims or (self._lives[name].last < end and name in self._merged):
             return 0
         kept = rows if self._lives[name].last >= end else max(rows - oldest, 0)
         return kept * stage.row_bytes
@@ -88,7 +92,7 @@ class _Demand:
 
     def add(self, stage: Stage) -> None:
         """What a task reads, after all tasks that read its output."""
-        done = self.rows.get(stage.output, 0)
+        done = min(self.rows.get(stage.output, 0), stage.rows)
         wanted = 1 if stage is self._last else done
         for reads in stage.reads:
             first = reads.first[done] if done < stage.rows else reads.height
@@ -96,3 +100,5 @@ class _Demand:
             self.oldest[reads.tensor] = min(first, before), reads.height
             rows = reads.last[wanted - 1] + 1 if wanted else 0
             self.rows[reads.tensor] = max(self.rows.get(reads.tensor, 0), rows)
+        if stage is self._last:
+            self.rows[stage.output] = 1  # the parts beside it come first

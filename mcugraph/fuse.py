@@ -16,6 +16,9 @@ from mcugraph.floors import Floors
 from mcugraph.group import Group, Life, Task, ring_bytes
 from mcugraph.stream import Stage, Trace, Whole, trace
 
+# The rows of an output that is written in other rows than its own.
+NO_ROWS = -1
+
 
 class Fuser:
     """The bytes of every group of consecutive tasks, and the best way to cut an order."""
@@ -139,7 +142,9 @@ class Fuser:
                 return False
             if any(name in heights for name in set(task.inputs) - _read(stage)):
                 return False
-            heights[stage.output] = stage.rows
+            rows = NO_ROWS if stage.claims else stage.rows
+            if heights.setdefault(stage.output, rows) != rows:
+                return False
         return True
 
     def _peak_of(self, begin: int, end: int) -> int:
@@ -166,6 +171,7 @@ class Fuser:
     def _outside(self, stages: Sequence[Stage], begin: int, end: int) -> dict[str, Whole]:
         """The group's inputs, and those of its results that outlive it."""
         made = {stage.output: stage for stage in stages}
+        begun = {name for name in made if self._lives[name].first < begin}
         outside = {
             reads.tensor: Whole(reads.height, self._lives[reads.tensor].size // reads.height)
             for stage in stages
@@ -173,13 +179,13 @@ class Fuser:
             if reads.tensor not in made
         }
         for name, stage in made.items():
-            if self._lives[name].last >= end or end - begin == 1:
-                outside[name] = Whole(stage.rows, stage.row_bytes)
+            if self._lives[name].last >= end or end - begin == 1 or name in begun or stage.claims:
+                outside[name] = Whole(stage.rows, stage.row_bytes, name in begun)
         return outside
 
     def _peak(self, group: Group) -> int:
         """The most bytes that are needed at one time while the group runs, in the better way."""
-        made = {name for task in self._tasks[group.begin : group.end] for name in task.outputs}
+        made = self._born(group)
         around = {
             name: life
             for name, life in self._lives.items()
@@ -188,6 +194,12 @@ class Fuser:
         if not group.fused or group.down is None:
             return self._peak_alone(group, around)
         return min(self._peak_fused(group, around, way) for way in _ways(group))
+
+    def _born(self, group: Group) -> set[str]:
+        """The outputs of a group of which nothing was written before."""
+        tasks = self._tasks[group.begin : group.end]
+        made = {name for task in tasks for name in task.outputs}
+        return {name for name in made if self._lives[name].first >= group.begin}
 
     def _peak_fused(self, group: Group, around: Mapping[str, Life], way: Trace) -> int:
         tasks = self._tasks[group.begin : group.end]
@@ -207,7 +219,7 @@ class Fuser:
     def _peak_alone(self, group: Group, around: Mapping[str, Life]) -> int:
         """The same of one step, whose output may overlap the inputs that die with it."""
         (task,) = self._tasks[group.begin : group.end]
-        own = sum(self._lives[name].size for name in task.outputs) + task.scratch + task.state
+        own = sum(self._lives[name].size for name in self._born(group)) + task.scratch + task.state
         whole = own + sum(life.size for life in around.values())
         dying = [name for name, life in around.items() if life.last < group.end]
         return whole - max((self._saving(group, way, dying) for way in _ways(group)), default=0)
@@ -219,6 +231,8 @@ class Fuser:
         """
         (task,) = self._tasks[group.begin : group.end]
         (output,) = task.outputs
+        if output not in way.written:
+            return 0
         tight = task.tight if way is group.down else {}
         apart = [
             (tight.get(x, way.distance(x, output)), self._lives[x].size)

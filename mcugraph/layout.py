@@ -6,7 +6,7 @@ A Transpose or Reshape whose result has the same bytes as its input becomes a vi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import networkx as nx
@@ -69,17 +69,50 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Where a tensor that is computed inside a wider one, `whole`, stands: from byte `offset` on.
+
+    Its pixels, of `pixel` bytes, are `step` bytes apart and its rows are those of the whole; with
+    a step of 0 it is one run of bytes, and if not `aligned` its rows are others than the whole's.
+    """
+
+    whole: str
+    offset: int
+    pixel: int
+    step: int
+    aligned: bool
+
+
+@dataclass(frozen=True)
 class Layouts:
-    """The layout of every run-time tensor, and for every view the tensor that holds its bytes."""
+    """The layout of every run-time tensor, and where those without a buffer of their own stand.
+
+    `views` gives the tensor that holds a view's bytes; `parts` are written inside another tensor.
+    """
 
     of: Mapping[str, Layout]
     views: Mapping[str, str]
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
-    def root(self, name: str) -> str:
-        """The tensor whose buffer holds `name`."""
+    def holder(self, name: str) -> str:
+        """The tensor that has the bytes of `name` in the same order."""
         while name in self.views:
             name = self.views[name]
         return name
+
+    def part(self, name: str) -> Part | None:
+        """Where `name` stands inside of a wider tensor, if it does."""
+        return self.parts.get(self.holder(name))
+
+    def root(self, name: str) -> str:
+        """The tensor whose buffer holds `name`."""
+        part = self.part(name)
+        return self.holder(name) if part is None else part.whole
+
+    def reads(self, graph: Graph, step: Step) -> tuple[str, ...]:
+        """The run-time tensors that a step reads: not those computed inside of its own output."""
+        own = {self.root(name) for name in step.outputs if name}
+        return tuple(name for name in graph.activations(step) if self.root(name) not in own)
 
 
 def layouts_of(graph: Graph) -> Layouts:

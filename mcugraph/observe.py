@@ -2,76 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-import numpy as np
-
 from mcugraph.execute import Executor
-from mcugraph.layout import Layout
 from mcugraph.oracle import Array
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor stands in the arena and how its memory maps to its ONNX shape.
-
-    It has `rows` rows, of which a ring holds the last `ring`; None where it stands as a whole.
-    """
-
-    offset: int
-    bytes: int
-    dtype: str
-    shape: tuple[int, ...]
-    layout: Layout
-    rows: int
-    ring: int | None
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> Place:
-        """Read a tensor's entry of a report; KeyError, TypeError or AssertionError if damaged."""
-        dims, order = tuple(entry["memory_dims"]), tuple(entry["memory_order"])
-        shape, dtype = tuple(entry["shape"]), np.dtype(str(entry["dtype"]))
-        offset, size, rows, ring = (entry[k] for k in ("offset", "bytes", "rows", "ring"))
-        assert isinstance(offset, int), f"no offset: {entry}"
-        assert isinstance(size, int), f"no size: {entry}"
-        assert isinstance(rows, int), f"no rows: {entry}"
-        assert offset >= 0, f"a negative offset: {entry}"
-        assert rows > 0, f"no rows: {entry}"
-        assert size % rows == 0, f"uneven rows: {entry}"
-        assert ring is None or 0 < ring <= rows, f"no such ring: {entry}"
-        assert size == prod(shape) * dtype.itemsize, f"size and shape differ: {entry}"
-        assert prod(dims) == prod(shape), f"shape and memory differ: {entry}"
-        assert sorted(order) == list(range(len(dims))), f"no order of axes: {entry}"
-        return cls(offset, size, dtype.name, shape, Layout(dims, order), rows, ring)
-
-    @property
-    def end(self) -> int:
-        """Behind its last byte in the arena."""
-        return self.offset + (self.ring or self.rows) * self.row_bytes
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return self.bytes // self.rows
-
-    def row_offset(self, row: int) -> int:
-        """Where a row stands in the arena."""
-        return self.offset + row % (self.ring or self.rows) * self.row_bytes
-
-    def put(self, executor: Executor, values: Array) -> None:
-        """Write the whole tensor."""
-        executor.write(self.offset, self.layout.to_memory(values).tobytes())
-
-    def get(self, executor: Executor) -> Array:
-        """The whole tensor, in its ONNX shape."""
-        return self.decoded(bytearray(executor.read(self.offset, self.bytes)))
-
-    def decoded(self, memory: bytearray) -> Array:
-        """The tensor, in its ONNX shape, from all of its memory."""
-        return self.layout.from_memory(np.frombuffer(memory, self.dtype), self.shape)
+from mcugraph.place import Place
 
 
 @dataclass(frozen=True)
@@ -156,6 +93,11 @@ class Observer:
         self._part_of = {step: part for part in subject.parts for step in part.steps}
         self._running: tuple[int, int] | None = None
         self._done = [0] * len(subject.steps)
+        self._parts: dict[str, list[str]] = {}
+        for step in subject.steps:
+            for name, place in step.outputs.items():
+                if place.whole is not None:
+                    self._parts.setdefault(place.whole, []).append(name)
         self.written = {
             name: bytearray(place.bytes)
             for step in subject.steps
@@ -191,22 +133,41 @@ class Observer:
         made = {name for index in part.steps for name in self._subject.steps[index].outputs}
         for index in part.steps:
             for name, place in self._subject.steps[index].inputs.items():
-                if name not in made and place.ring is None:
-                    place.put(self._executor, self._truth[name])
+                if place.ring is None:
+                    self._give_tensor(name, made)
+
+    def _give_tensor(self, name: str, made: Set[str]) -> None:
+        """Write the oracle's tensor; of one that these steps make in part, the parts made before.
+
+        They must not write into what they make whole: it may stand where their inputs are spent.
+        """
+        places, whole = self._subject.places, self._subject.places[name].whole or name
+        parts = self._parts.get(whole, [])
+        given = [name] if made.isdisjoint({whole, *parts}) else set(parts) - made
+        for each in given:
+            places[each].put(self._executor, self._truth[each])
 
     def _keep(self, index: int, row: int) -> None:
         """Copy what the last call has written."""
         part = self._part_of[index]
         for name, place in self._subject.steps[index].outputs.items():
             if part.fused and place.rows == part.rows[part.steps.index(index)]:
-                self._keep_row(name, place, row)
+                self._store(name, row * place.row_bytes, place.read_row(self._executor, row))
+                self._correct(name, place, row)
             else:
-                self.written[name][:] = self._executor.read(place.offset, place.bytes)
+                self._store(name, 0, place.read(self._executor))
 
-    def _keep_row(self, name: str, place: Place, row: int) -> None:
-        begin, size = row * place.row_bytes, place.row_bytes
-        found = self._executor.read(place.row_offset(row), size)
-        self.written[name][begin : begin + size] = found
+    def _store(self, name: str, begin: int, found: bytes) -> None:
+        """Keep bytes of a tensor from `begin` on, and in what it is a part of, if that is kept."""
+        self.written[name][begin : begin + len(found)] = found
+        place = self._subject.places[name]
+        if place.whole in self.written:
+            start = place.offset - self._subject.places[place.whole].offset + place.behind(begin)
+            place.spread(self.written[place.whole], start, found)
+
+    def _correct(self, name: str, place: Place, row: int) -> None:
+        """Put a row right before the next step reads it."""
         if self._forced:
-            right = place.layout.to_memory(self._truth[name]).tobytes()[begin : begin + size]
-            self._executor.write(place.row_offset(row), right)
+            begin = row * place.row_bytes
+            right = place.layout.to_memory(self._truth[name]).tobytes()
+            place.write_row(self._executor, row, right[begin : begin + place.row_bytes])

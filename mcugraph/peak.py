@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from mcugraph.arrange import scratch_name, state_name
 from mcugraph.group import Task
 from mcugraph.lower.model import lower_model
 from mcugraph.memory import Buffer
+from mcugraph.parts import joined, place_parts
 from mcugraph.plan import Plan, Section
 from mcugraph.stream import Stage, Trace, Whole, trace
 from mcugraph.tasks import lives_of, rows_of, tasks_of, with_source
@@ -131,7 +132,8 @@ def _tensor(plan: Plan, buffer: Buffer, live: int) -> Part:
 def _tasks(plan: Plan, place: int) -> tuple[list[Task], int]:
     """The tasks of a section, on whole tensors, and the place of the first of them."""
     graph, layouts, order = plan.graph, plan.layouts, plan.schedule.order
-    calls = lower_model(graph, layouts, allow_float=True)
+    calls = lower_model(graph, replace(layouts, parts={}), allow_float=True)
+    layouts, calls = place_parts(graph, layouts, calls, joined(graph, layouts))
     tasks = tasks_of(graph, layouts, calls, order)
     counts = [len(section.steps) for section in plan.sections]
     if plan.progress is not None:
@@ -159,7 +161,10 @@ class _Run:
     def _way(self) -> Trace:
         inner = {*self._plan.rings, *self._plan.merged}
         made = {stage.output: stage for stage in self._stages}
-        outside = {n: Whole(s.rows, s.row_bytes) for n, s in made.items() if n not in inner}
+        begun = {b.name for b in self._plan.memory.buffers if b.first < self._place}
+        outside = {
+            n: Whole(s.rows, s.row_bytes, n in begun) for n, s in made.items() if n not in inner
+        }
         for reads in (reads for stage in self._stages for reads in stage.reads):
             if reads.tensor not in made:
                 size = self._plan.graph.tensors[reads.tensor].bytes

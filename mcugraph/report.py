@@ -10,6 +10,7 @@ import numpy as np
 
 from mcugraph.budget import Budget, kilobytes
 from mcugraph.graph import Step
+from mcugraph.layout import Part
 from mcugraph.lower.call import Call
 from mcugraph.memory import MemoryPlan
 from mcugraph.plan import Plan, Section
@@ -206,7 +207,7 @@ def _step(plan: Plan, index: int, measured: Measurement | None) -> StepReport:
         name=step.name,
         op=step.op,
         kernel=" ".join(dict.fromkeys(call.kernel for call in calls)),
-        inputs=plan.graph.activations(step),
+        inputs=plan.layouts.reads(plan.graph, step),
         output=step.output,
         outputs=tuple(name for name in step.outputs if name),
         macs=sum(call.macs for call in calls),
@@ -243,8 +244,10 @@ def _computes_float(plan: Plan, step: Step) -> bool:
 
 def _tensor(plan: Plan, name: str) -> dict[str, object]:
     tensor, layout = plan.graph.tensors[name], plan.layouts.of[name]
-    quant = tensor.quant
+    quant, part = tensor.quant, _part(plan, name)
+    inside = {} if part is None else {"part": {"of": part.whole, **_apart(part)}}
     return {
+        **inside,
         "offset": plan.offset(name) if plan.place(name) in plan.memory.offsets else None,
         "bytes": tensor.bytes,
         "rows": rows_of(plan.layouts, name),
@@ -257,6 +260,20 @@ def _tensor(plan: Plan, name: str) -> dict[str, object]:
         "zero_point": None if quant is None else int(quant.zero_point.item()),
         "onnx": plan.graph.interface.get(name),
     }
+
+
+def _part(plan: Plan, name: str) -> Part | None:
+    """Where a tensor stands in a wider one; a view of one with parts is all of it."""
+    root = plan.layouts.root(name)
+    wholes = {part.whole for part in plan.layouts.parts.values()}
+    if root == plan.layouts.holder(name) != name and root in wholes:
+        return Part(root, 0, plan.graph.tensors[name].bytes, 0, aligned=False)
+    return plan.layouts.part(name)
+
+
+def _apart(part: Part) -> dict[str, int]:
+    """The bytes of a pixel, and from one to the next; 0 where none are apart."""
+    return {"pixel": part.pixel if part.step else 0, "step": part.step}
 
 
 def _verdict(plan: Plan, budget: Budget, ram: Ram, flash: Flash, integer: float) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mcugraph.graph import Graph
+from mcugraph.graph import Graph, Step
 from mcugraph.layout import Layouts
 from mcugraph.order import Item, Problem, describe, find_order
 
@@ -40,23 +40,42 @@ def find_schedule(
 ) -> Schedule:
     """The order of the working steps with the least peak; `scratch` is what each needs beside."""
     numbers = {index: number for number, index in enumerate(working)}
-    producers: dict[str, int] = {}
+    producers: dict[str, tuple[int, Step]] = {}
     readers: dict[str, set[int]] = {layouts.root(name): set() for name in graph.inputs}
     for index, number in numbers.items():
         step = graph.steps[index]
-        for name in graph.activations(step):
+        for name in layouts.reads(graph, step):
             readers.setdefault(layouts.root(name), set()).add(number)
         for name in filter(None, step.outputs):
-            producers[layouts.root(name)] = number
+            producers[layouts.holder(name)] = (number, step)
             readers.setdefault(layouts.root(name), set())
     kept = {layouts.root(name) for name in graph.outputs}
     items = tuple(
-        Item(name, graph.tensors[name].bytes, producers.get(name), frozenset(who), name in kept)
-        for name, who in readers.items()
+        Item(name, _own_bytes(graph, layouts, name, step), number, frozenset(who), root in kept)
+        for root, who in readers.items()
+        for name, number, step in _written(layouts, producers, root)
     )
     found = find_order(Problem(len(working), items, tuple(scratch)), SECONDS)
     order = tuple(working[number] for number in found.order)
     return Schedule(order, found.peak, found.lower_bound, describe(found))
+
+
+def _written(
+    layouts: Layouts, producers: Mapping[str, tuple[int, Step]], root: str
+) -> Iterator[tuple[str, int | None, Step | None]]:
+    """(name, producer, its step) of what is written into a buffer: its parts, or all of it."""
+    parts = [n for n, part in layouts.parts.items() if part.whole == root and n in producers]
+    if root in producers or not parts:
+        yield (root, *producers.get(root, (None, None)))
+    for name in parts:
+        yield (name, *producers[name])
+
+
+def _own_bytes(graph: Graph, layouts: Layouts, name: str, step: Step | None) -> int:
+    """What its step writes of a tensor: of a concatenation, what was not computed in its place."""
+    if step is None or step.op != "Concat":
+        return graph.tensors[name].bytes
+    return sum(graph.tensors[x].bytes for x in layouts.reads(graph, step))
 
 
 def lifetimes(graph: Graph, layouts: Layouts, order: Iterable[int]) -> dict[str, Lifetime]:
@@ -72,7 +91,7 @@ def lifetimes(graph: Graph, layouts: Layouts, order: Iterable[int]) -> dict[str,
         _extend(spans, layouts.root(name), 0)
     for index, place in places.items():
         step = graph.steps[index]
-        for name in (*graph.activations(step), *step.outputs):
+        for name in (*layouts.reads(graph, step), *step.outputs):
             if name:
                 _extend(spans, layouts.root(name), place)
     for name in graph.outputs:

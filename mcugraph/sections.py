@@ -100,7 +100,10 @@ def _note(plan: Plan, step: Step) -> str:
     dtype = plan.graph.tensors[step.output].dtype
     place = plan.place(step.output)
     ring = f", {plan.rings[place]} rows of it" if place in plan.rings else ""
-    return comment(f"{step.op} {step.name}: {dtype}{shape} at {plan.offset(step.output)}{ring}")
+    part = plan.layouts.part(step.output)
+    inside = "" if part is None else f" in {part.whole}"
+    where = f"{plan.offset(step.output)}{inside}{ring}"
+    return comment(f"{step.op} {step.name}: {dtype}{shape} at {where}")
 
 
 def _calls(plan: Plan, step: Step, define: Define, begin: str, end: str) -> list[str]:

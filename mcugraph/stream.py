@@ -5,68 +5,19 @@ Every row of every step is computed once, on demand of the rows that read it: no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcugraph.stage import Reads, Stage, Whole
+
+__all__ = ["Reads", "Stage", "Trace", "Whole", "trace"]
+
 Ints = NDArray[np.int64]
 # The row of a tensor that no unfinished row reads.
 NEVER = 1 << 30
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Rows first[r] to last[r] of a tensor of `height` rows are read for row r of a result.
-
-    Both ascend; a row that reads none has last < first.
-    """
-
-    tensor: str
-    height: int
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-
-    def upwards(self) -> Reads:
-        """The same with all rows counted from the end."""
-        end = self.height - 1
-        first = tuple(end - row for row in reversed(self.last))
-        return Reads(self.tensor, self.height, first, tuple(end - r for r in reversed(self.first)))
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A step as rows: `rows` rows of `row_bytes` each of its output, and what each of them reads.
-
-    One that `gathers` writes its whole output, `row_bytes`, with its last row. One that computes
-    element by element may write over a row of an input in `in_place`.
-    """
-
-    step: str
-    output: str
-    rows: int
-    row_bytes: int
-    reads: tuple[Reads, ...]
-    gathers: bool = False
-    in_place: tuple[str, ...] = ()
-
-    def upwards(self) -> Stage:
-        """The same step from the last row to the first, all rows counted from the end."""
-        return replace(self, reads=tuple(reads.upwards() for reads in self.reads))
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A tensor that a group reads from, or writes to, memory outside of its rings."""
-
-    rows: int
-    row_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-        return self.rows * self.row_bytes
 
 
 @dataclass(frozen=True)
@@ -139,7 +90,8 @@ def _events(stages: Sequence[Stage], merged: Mapping[str, str]) -> list[int]:
     """The stage of each event: before a row comes all that it reads and that is not there yet.
 
     The input that reaches furthest back comes first, so that no row of the others waits for it;
-    the one that the row is written over comes last.
+    the one that the row is written over comes last. Parts of a row that none of them reads keep in
+    step.
     """
     sources = _sources(stages, merged)
     done = [0] * len(stages)
@@ -166,21 +118,33 @@ def _sources(
     stages: Sequence[Stage], merged: Mapping[str, str]
 ) -> list[list[tuple[int, tuple[int, ...]]]]:
     """For each stage the stages that it asks, in this order, and for which rows."""
-    producer = {stage.output: index for index, stage in enumerate(stages)}
+    writers = _writers(stages)
+    read = {reads.tensor for stage in stages for reads in stage.reads}
     reach: list[int] = []
     sources = []
     for stage in stages:
         inner = [
-            (reads.tensor in merged, -reach[producer[reads.tensor]], reads)
+            (reads.tensor in merged, -reach[writer], reads, writer)
             for reads in stage.reads
-            if reads.tensor in producer
+            for writer in writers.get(reads.tensor, ())
         ]
         inner.sort(key=lambda each: each[:2])
         middle = stage.rows // 2
-        ahead = (r.last[middle] - r.first[middle] - before for _, before, r in inner)
+        ahead = (r.last[middle] - r.first[middle] - before for _, before, r, _ in inner)
         reach.append(max(ahead, default=0))
-        sources.append([(producer[reads.tensor], reads.last) for _, _, reads in inner])
+        sources.append([(writer, reads.last) for _, _, reads, writer in inner])
+        if stage.output not in read and not stage.claims:
+            beside = [at for at in writers[stage.output] if at < len(sources) - 1]
+            sources[-1][:0] = [(at, tuple(range(stage.rows))) for at in beside]
     return sources
+
+
+def _writers(stages: Sequence[Stage]) -> dict[str, list[int]]:
+    """The stages that write each output, or parts of it."""
+    writers: dict[str, list[int]] = {}
+    for index, stage in enumerate(stages):
+        writers.setdefault(stage.output, []).append(index)
+    return writers
 
 
 class _Run:
@@ -198,7 +162,7 @@ class _Run:
         self._merged = merged
         self._count = len(events)
         self.places = _places(events, [stage.rows for stage in stages])
-        self._producer = {stage.output: index for index, stage in enumerate(stages)}
+        self._writers = _writers(stages)
         self._readers: dict[str, list[tuple[int, Reads]]] = {}
         for index, stage in enumerate(stages):
             for reads in stage.reads:
@@ -218,15 +182,21 @@ class _Run:
     def spent(self) -> dict[str, tuple[int, ...]]:
         """For each input, the bytes from its start that are needed no more, before each event."""
         spent = {}
-        for name in self._readers.keys() - self._producer.keys():
-            whole = self._outside[name]
-            rows = np.minimum(self._oldest(name, np.arange(self._count)), whole.rows)
+        for name in sorted(self._readers):
+            whole = self._outside.get(name)
+            if whole is None or (name in self._writers and not whole.begun):
+                continue
+            events = np.arange(self._count)
+            rows = np.minimum(self._oldest(name, events), whole.rows)
+            for done in self._done(self._writers.get(name, ()), events):
+                rows = np.minimum(rows, done)
             spent[name] = tuple((rows * whole.row_bytes).tolist())
         return spent
 
     def written(self) -> dict[str, tuple[int, ...]]:
         """For each output the bytes that it has after each event."""
-        outputs = [name for name in self._producer if name in self._outside]
+        outside = self._outside
+        outputs = [name for name in self._writers if name in outside and not outside[name].begun]
         return {name: tuple(self._size(name).tolist()) for name in outputs}
 
     def alive(self) -> dict[str, bytes]:
@@ -239,7 +209,7 @@ class _Run:
                 if self._merged.get(stage.output, stage.output) == name
             ]
             events = np.arange(self._count)
-            done = [np.searchsorted(self.places[index], events) for index in writers]
+            done = self._done(writers, events)
             latest = np.maximum.reduce(done)
             used = latest > np.minimum(self._oldest(name, events), np.minimum.reduce(done))
             used[np.concatenate([self.places[index] for index in writers])] = True
@@ -248,14 +218,17 @@ class _Run:
 
     def _size(self, tensor: str) -> Ints:
         """Bytes of an output that are written, rows of others on their way into it included."""
-        stage = self._stages[self._producer[tensor]]
-        events = np.arange(1, self._count + 1)
         names = [tensor, *(name for name, into in self._merged.items() if into == tensor)]
-        done = [np.searchsorted(self.places[self._producer[name]], events) for name in names]
-        if stage.gathers:
-            return np.where(done[0] == stage.rows, stage.row_bytes, 0)
-        sizes: Ints = np.maximum.reduce(done) * stage.row_bytes
+        writers = [index for name in names for index in self._writers[name]]
+        sizes = np.zeros(self._count, np.int64)
+        done = self._done(writers, np.arange(1, self._count + 1))
+        for index, rows in zip(writers, done, strict=True):
+            sizes = np.maximum(sizes, _extent(self._stages[index], rows))
         return sizes
+
+    def _done(self, stages: Iterable[int], events: Ints) -> list[Ints]:
+        """The rows that each of some stages has computed before each of some events."""
+        return [np.searchsorted(self.places[index], events) for index in stages]
 
     def _oldest(self, tensor: str, events: Ints) -> Ints:
         """Before each of some events, the first row of a tensor that is still to be read."""
@@ -265,6 +238,13 @@ class _Run:
             done = np.searchsorted(self.places[index], events)
             oldest = np.minimum(oldest, first[done])
         return oldest
+
+
+def _extent(stage: Stage, rows: Ints) -> Ints:
+    """Bytes from the start of its output to the end of what a stage has written after some rows."""
+    if stage.gathers:
+        rows = rows // stage.rows
+    return (rows > 0) * stage.claims if stage.claims else rows * stage.row_bytes
 
 
 def _places(events: Ints, rows: Sequence[int]) -> list[Ints]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 from mcugraph.graph import Graph, Step
@@ -33,12 +34,13 @@ def lives_of(graph: Graph, layouts: Layouts, order: Sequence[int]) -> dict[str, 
 
 
 def _task(graph: Graph, layouts: Layouts, step: Step, calls: Sequence[Call]) -> Task:
-    inputs = dict.fromkeys(layouts.root(name) for name in graph.activations(step))
-    outputs = tuple(layouts.root(name) for name in step.outputs if name)
+    inputs = dict.fromkeys(layouts.root(name) for name in layouts.reads(graph, step))
+    outputs = tuple(dict.fromkeys(layouts.root(name) for name in step.outputs if name))
     scratch = max((call.scratch for call in calls if not call.gathers), default=0)
     state = sum(call.scratch for call in calls if call.gathers)
     stage = _stage(graph, layouts, step, calls)
-    tight = {} if stage is None else _tight(graph, layouts, calls)
+    parted = any(layouts.part(name) is not None for name in step.outputs if name)
+    tight = {} if stage is None or parted else _tight(graph, layouts, calls)
     return Task(tuple(inputs), outputs, scratch, state, stage, tight)
 
 
@@ -71,8 +73,12 @@ def _stage(graph: Graph, layouts: Layouts, step: Step, calls: Sequence[Call]) ->
         return None
     row_bytes = size if gathers else size // rows
     in_place = tuple(r.tensor for r in reads) if calls[0].kernel in ELEMENT_WISE else ()
-    root = layouts.root(step.output)
-    return Stage(step.name, root, rows, row_bytes, tuple(reads), gathers, in_place)
+    stage = Stage(step.name, layouts.root(step.output), rows, row_bytes, tuple(reads), gathers)
+    part = layouts.part(step.output)
+    if part is None:
+        return replace(stage, in_place=in_place)
+    whole = graph.tensors[part.whole].bytes
+    return replace(stage, row_bytes=whole // rows) if part.aligned else replace(stage, claims=whole)
 
 
 def _tight(graph: Graph, layouts: Layouts, calls: Sequence[Call]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import joined
 import numpy as np
 from models import Net, quantized
 from onnx import ModelProto
@@ -107,5 +108,7 @@ FLOAT: dict[str, Callable[[], ModelProto]] = {
 }
 NETS: dict[str, Callable[[], ModelProto]] = {
     **{f"{name}_float": build for name, build in FLOAT.items() if "_" not in name},
+    "fire_grid": joined.fire,
+    "bridge_grid": joined.bridge,
     **{f"{name}_net": lambda build=build: quantized(build) for name, build in FLOAT.items()},
 }

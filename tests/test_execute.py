@@ -17,6 +17,7 @@ from mcugraph.emit import emit
 from mcugraph.execute import OnEmulator, OnHost, Watch
 from mcugraph.graph import Step
 from mcugraph.load import load, load_model
+from mcugraph.lower.call import Call
 from mcugraph.lower.reads import ELEMENT_WISE, rows_read
 from mcugraph.measure import Sources
 from mcugraph.optimize import rewrite
@@ -82,7 +83,27 @@ def inputs(plan: Plan) -> dict[str, bytes]:
 
 
 def places(plan: Plan, names: Any) -> list[Range]:
-    return [(plan.offset(name), plan.graph.tensors[name].bytes) for name in names if name]
+    found: list[Range] = []
+    for name in filter(None, names):
+        for row in range(rows_of(plan.layouts, name)):
+            found += row_ranges(plan, name, row)
+    return found
+
+
+def copied(plan: Plan, call: Call, row: int) -> list[Range]:
+    """The bytes of a concatenation that the copy of one operand writes."""
+    f = {key: value for key, value in call.fields.items() if isinstance(value, int)}
+    if not 0 <= row - f["y_first"] < f["x_rows"]:
+        return []
+    depth = plan.rings.get(plan.place(call.output), call.rows)
+    start = plan.offset(call.output) + row % depth * f["y_row"] + f["y_offset"]
+    return [(start + block * f["y_step"], f["block"]) for block in range(f["blocks"])]
+
+
+def written_by(plan: Plan, call: Call, row: int) -> list[Range]:
+    if call.kernel == "concat":
+        return copied(plan, call, row)
+    return row_ranges(plan, call.output, row)
 
 
 @dataclass(frozen=True)
@@ -103,8 +124,11 @@ def events_of(plan: Plan) -> list[Event]:
     for section in plan.sections:
         if not section.events:
             (step,) = section.steps
-            names = plan.graph.activations(step)
-            found.append(Event(places(plan, names), places(plan, step.outputs)))
+            writes = places(plan, step.outputs)
+            if step.op == "Concat":
+                calls = plan.calls[step.name]
+                writes = [w for c in calls for row in range(c.rows) for w in copied(plan, c, row)]
+            found.append(Event(places(plan, plan.layouts.reads(plan.graph, step)), writes))
         done = [0] * len(section.steps)
         for index in section.events:
             step = section.steps[index]
@@ -124,9 +148,9 @@ def row_event(plan: Plan, step: Step, row: int) -> Event:
             span = rows_read(call, index)
             assert span is not None, f"{step.name} runs by rows"
             first, last = (int(rows[row]) for rows in span)
-            reads += [row_range(plan, name, r) for r in range(first, last + 1)]
+            reads += [r for at in range(first, last + 1) for r in row_ranges(plan, name, at)]
         if not call.gathers:
-            writes.append(row_range(plan, call.output, row))
+            writes += written_by(plan, call, row)
             continue
         state = (plan.scratch_offset(step), call.scratch)
         reads += [state] if row else []
@@ -136,10 +160,16 @@ def row_event(plan: Plan, step: Step, row: int) -> Event:
     return Event(reads, writes, spreads)
 
 
-def row_range(plan: Plan, name: str, row: int) -> Range:
-    rows = rows_of(plan.layouts, name)
+def row_ranges(plan: Plan, name: str, row: int) -> list[Range]:
+    """The bytes of a row: of a part of a wider tensor, pixel by pixel."""
+    rows, part = rows_of(plan.layouts, name), plan.layouts.part(name)
     size = plan.graph.tensors[name].bytes // rows
-    return plan.offset(name) + row % plan.rings.get(plan.place(name), rows) * size, size
+    slot = row % plan.rings.get(plan.place(name), rows)
+    if part is None or not part.step:
+        return [(plan.offset(name) + slot * size, size)]
+    count = size // part.pixel
+    first = plan.offset(name) + slot * count * part.step
+    return [(first + i * part.step, part.pixel) for i in range(count)]
 
 
 def live_bytes(plan: Plan) -> list[Mask]:

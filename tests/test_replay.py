@@ -12,9 +12,10 @@ from nets import NETS
 from mcugraph.load import load_model
 from mcugraph.lower.call import Call
 from mcugraph.optimize import UNLIMITED, rewrite
-from mcugraph.plan import Aim, Plan, _with_rings, check_plan, make_plan
+from mcugraph.plan import Aim, Plan, check_plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.replay import Event, Placed, Shadow
+from mcugraph.rings import with_rings
 from mcugraph.targets import load as load_target
 
 ALL = {**MODELS, **NETS}
@@ -61,7 +62,7 @@ def test_each_ring_one_row_shallower_is_refused(name: str) -> None:
     for ring, depth in plan.rings.items():
         if depth > 1:
             rings = {**plan.rings, ring: depth - 1}
-            calls = _with_rings(plan.layouts, plan.calls, rings, plan.merged)
+            calls = with_rings(plan.layouts, plan.calls, rings, plan.merged)
             with pytest.raises(AssertionError, match="does not know the depth"):
                 check_plan(replace(plan, rings=rings))
             if passes(replace(plan, rings=rings, calls=calls)):

@@ -22,9 +22,10 @@ from mcugraph.judge import Question, verify
 from mcugraph.load import load_model
 from mcugraph.observe import Observer, Subject
 from mcugraph.optimize import UNLIMITED, Settings, optimize, rewrite
-from mcugraph.plan import Aim, Plan, _with_rings, check_plan, make_plan
+from mcugraph.plan import Aim, Plan, check_plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.report import make_report
+from mcugraph.rings import with_rings
 from mcugraph.targets import load as load_target
 
 ALL = {**MODELS, **NETS}
@@ -63,12 +64,20 @@ def written(plan: Plan, folder: Path, *, spare: int = 0) -> Tensors:
     return {name: bytes(values) for name, values in observer.written.items()}
 
 
+def same(plan: Plan, one: Tensors, two: Tensors) -> None:
+    """All but concatenations that only one plan writes itself."""
+    joined = {step.output for step in plan.graph.steps if step.op == "Concat"}
+    assert one.keys() ^ two.keys() <= joined
+    common = one.keys() & two.keys()
+    assert {name: one[name] for name in common} == {name: two[name] for name in common}
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_streamed_plan_computes_the_same_bytes(name: str, tmp_path: Path) -> None:
     plan, plain = plan_of(name), layers(name)
     assert plan.memory.arena <= plain.memory.arena
     assert not any(section.events for section in plain.sections)
-    assert written(plan, tmp_path / "a") == written(plain, tmp_path / "b")
+    same(plan, written(plan, tmp_path / "a"), written(plain, tmp_path / "b"))
 
 
 def test_most_networks_stream_and_with_gain() -> None:
@@ -92,7 +101,7 @@ def test_a_streamed_network_agrees_with_onnxruntime(name: str, tmp_path: Path) -
 def shallower(plan: Plan) -> Plan:
     """The plan with every ring one row shallower, where it has more than one."""
     rings = {name: max(depth - 1, 1) for name, depth in plan.rings.items()}
-    calls = _with_rings(plan.layouts, plan.calls, rings, plan.merged)
+    calls = with_rings(plan.layouts, plan.calls, rings, plan.merged)
     return replace(plan, rings=rings, calls=calls)
 
 

@@ -61,6 +61,7 @@ def _pointwise(site: Site, window: Window) -> Call:
         "y_depth": window.output[0],
         "x_width": window.input[1],
         "y_width": window.output[1],
+        "y_step": site.output.shape[1],
         "stride_height": window.stride[0],
         "stride_width": window.stride[1],
         "inputs": site.input(0).shape[1],
@@ -87,6 +88,7 @@ def _shape(site: Site, window: Window) -> dict[str, int]:
         "y_depth": window.output[0],
         "x_channels": site.input(0).shape[1],
         "y_channels": site.output.shape[1],
+        "y_step": site.output.shape[1],
         **window.fields(),
     }
 

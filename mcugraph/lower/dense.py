@@ -59,6 +59,7 @@ def _dense(site: Site, weights: NDArray[np.generic], scaling: tuple[float, float
         "y_depth": rows,
         "x_width": 1,
         "y_width": 1,
+        "y_step": outputs,
         "stride_height": 1,
         "stride_width": 1,
         "inputs": inputs,

@@ -83,6 +83,7 @@ def _indexed(site: Site, y: Tensor, places: Places) -> Call:
         "x_row": 0,
         "y_depth": 1,
         "y_width": places.size // block,
+        "y_step": block * size,
         "y_before": 0,
         "block": block * size,
         "y_after": 0,

@@ -73,6 +73,7 @@ def _shape_fields(site: Site, window: Window) -> dict[str, Field]:
     return {
         **window.fields(),
         "channels": site.input(0).shape[1],
+        "y_step": site.input(0).shape[1],
         "x_depth": window.input[0],
         "y_depth": window.output[0],
     }

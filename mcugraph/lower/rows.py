@@ -71,7 +71,8 @@ class Loops:
 
     def fields(self, names: Sequence[str]) -> dict[str, int]:
         """The members of a kernel's parameters, the operands named a and b."""
-        fields = {"width": self.width, "channels": self.channels, "y_depth": self.rows}
+        fields = {"width": self.width, "channels": self.channels}
+        fields |= {"y_depth": self.rows, "y_step": self.channels}
         for name, (row, pixel, channel) in zip(names, self.steps, strict=True):
             fields[f"{name}_depth"] = self.rows if row else 1
             fields[f"{name}_row"] = row

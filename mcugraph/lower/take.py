@@ -156,6 +156,7 @@ def _take(site: Site, index: Sequence[Index]) -> Call:
         "x_row": source.size * size,
         "y_depth": rows.size,
         "y_width": columns.size,
+        "y_step": (before + block + after) * size,
         "y_before": before * size,
         "block": block * size,
         "y_after": after * size,

@@ -42,7 +42,7 @@ static void add_plain(const struct mcu_add_s8 *p, const int8_t *a, const int8_t 
 void mcu_add_s8(const struct mcu_add_s8 *p, const int8_t *a, const int8_t *b, int8_t *y,
                 int32_t begin, int32_t end)
 {
-    const int32_t y_row = p->width * p->channels;
+    const int32_t y_row = p->width * p->y_step;
     const int32_t plain = (p->tied == 0) && (p->a_channel == 1) && (p->b_channel == 1);
     for (int32_t row = begin; row < end; row++) {
         int32_t i = mcu_slot(row, p->a_depth) * p->a_row;
@@ -56,7 +56,7 @@ void mcu_add_s8(const struct mcu_add_s8 *p, const int8_t *a, const int8_t *b, in
             }
             i += p->a_pixel;
             j += p->b_pixel;
-            k += p->channels;
+            k += p->y_step;
         }
     }
 }

@@ -57,13 +57,13 @@ void mcu_avgpool_f32(const struct mcu_avgpool_f32 *p, const float *x, float *y, 
         struct mcu_taps rows = mcu_taps(top, p->kernel_height, p->dilation_height, p->x_height);
         int32_t height = padded(top, p->kernel_height, p->dilation_height,
                                 p->x_height + p->pad_bottom);
-        float *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->channels];
+        float *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->y_step];
         for (int32_t w = 0; w < p->y_width; w++) {
             struct mcu_taps columns = mcu_taps(left, p->kernel_width, p->dilation_width,
                                                p->x_width);
             int32_t width = padded(left, p->kernel_width, p->dilation_width,
                                    p->x_width + p->pad_right);
-            pool_pixel(p, x, &out[w * p->channels], rows, columns,
+            pool_pixel(p, x, &out[w * p->y_step], rows, columns,
                        (p->counted != 0) ? rows.count * columns.count : height * width);
             left += p->stride_width;
         }

@@ -56,10 +56,10 @@ void mcu_avgpool_ties_s8(const struct mcu_avgpool_ties_s8 *p, const int8_t *x, i
     for (int32_t row = begin; row < end; row++) {
         struct mcu_taps rows = mcu_taps(row * p->stride_height - p->pad_top, p->kernel_height,
                                         p->dilation_height, p->x_height);
-        int8_t *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->channels];
+        int8_t *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->y_step];
         int32_t left = -p->pad_left;
         for (int32_t w = 0; w < p->y_width; w++) {
-            pool_pixel(p, x, &out[w * p->channels], rows,
+            pool_pixel(p, x, &out[w * p->y_step], rows,
                        mcu_taps(left, p->kernel_width, p->dilation_width, p->x_width));
             left += p->stride_width;
         }

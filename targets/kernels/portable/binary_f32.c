@@ -17,7 +17,7 @@ static void line(const struct mcu_binary_f32 *p, const float *a, const float *b,
 void mcu_binary_f32(const struct mcu_binary_f32 *p, const float *a, const float *b, float *y,
                     int32_t begin, int32_t end)
 {
-    const int32_t y_row = p->width * p->channels;
+    const int32_t y_row = p->width * p->y_step;
     for (int32_t row = begin; row < end; row++) {
         int32_t i = mcu_slot(row, p->a_depth) * p->a_row;
         int32_t j = mcu_slot(row, p->b_depth) * p->b_row;
@@ -26,7 +26,7 @@ void mcu_binary_f32(const struct mcu_binary_f32 *p, const float *a, const float 
             line(p, &a[i], &b[j], &y[k]);
             i += p->a_pixel;
             j += p->b_pixel;
-            k += p->channels;
+            k += p->y_step;
         }
     }
 }

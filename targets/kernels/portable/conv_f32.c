@@ -66,13 +66,14 @@ void mcu_conv_f32(const struct mcu_conv_f32 *p, const float *x, float *y, void *
     for (int32_t oy = begin; oy < end; oy++) {
         int32_t top = oy * p->stride_height - p->pad_top;
         int32_t left = -p->pad_left;
-        float *to = &y[mcu_slot(oy, p->y_depth) * p->y_width * p->y_channels];
+        int32_t at = 0;
+        float *to = &y[mcu_slot(oy, p->y_depth) * p->y_width * p->y_step];
         for (int32_t ox = 0; ox < p->y_width; ox++) {
             for (int32_t g = 0; g < p->groups; g++) {
                 gather(p, &x[g * depth], patch, top, left);
-                pixel(p, patch, to, terms, g * outputs, (g + 1) * outputs);
+                pixel(p, patch, &to[at], terms, g * outputs, (g + 1) * outputs);
             }
-            to += p->y_channels;
+            at += p->y_step;
             left += p->stride_width;
         }
     }

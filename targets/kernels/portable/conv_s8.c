@@ -18,14 +18,15 @@ void mcu_conv_s8(const struct mcu_conv_s8 *p, const int8_t *x, int8_t *y, void *
     for (int32_t oy = begin; oy < end; oy++) {
         int32_t top = oy * p->stride_height - p->pad_top;
         int32_t left = -p->pad_left;
-        int8_t *to = &y[mcu_slot(oy, p->y_depth) * p->y_width * p->y_channels];
+        int32_t at = 0;
+        int8_t *to = &y[mcu_slot(oy, p->y_depth) * p->y_width * p->y_step];
         for (int32_t ox = 0; ox < p->y_width; ox++) {
             for (int32_t g = 0; g < p->groups; g++) {
                 gather(p, &x[g * depth], patch, top, left);
-                mcu_pixel_s8(&scaling, patch, &p->weights[g * step], terms, to, g * outputs,
-                             (g + 1) * outputs);
+                mcu_pixel_s8(&scaling, patch, &p->weights[g * step], terms, &to[at],
+                             g * outputs, (g + 1) * outputs);
             }
-            to += p->y_channels;
+            at += p->y_step;
             left += p->stride_width;
         }
     }

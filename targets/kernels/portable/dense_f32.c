@@ -25,11 +25,12 @@ void mcu_dense_f32(const struct mcu_dense_f32 *p, const float *x, float *y, int3
     for (int32_t row = begin; row < end; row++) {
         int32_t slot = mcu_slot(row * p->stride_height, p->x_depth);
         const float *from = &x[slot * p->x_width * p->inputs];
-        float *to = &y[mcu_slot(row, p->y_depth) * p->y_width * p->outputs];
+        float *to = &y[mcu_slot(row, p->y_depth) * p->y_width * p->y_step];
+        int32_t at = 0;
         for (int32_t i = 0; i < p->y_width; i++) {
-            pixel(p, from, to);
+            pixel(p, from, &to[at]);
             from += p->stride_width * p->inputs;
-            to += p->outputs;
+            at += p->y_step;
         }
     }
 }

@@ -10,11 +10,12 @@ void mcu_dense_s8(const struct mcu_dense_s8 *p, const int8_t *x, int8_t *y, int3
     for (int32_t row = begin; row < end; row++) {
         int32_t slot = mcu_slot(row * p->stride_height, p->x_depth);
         const int8_t *from = &x[slot * p->x_width * p->inputs];
-        int8_t *to = &y[mcu_slot(row, p->y_depth) * p->y_width * p->outputs];
+        int8_t *to = &y[mcu_slot(row, p->y_depth) * p->y_width * p->y_step];
+        int32_t at = 0;
         for (int32_t i = 0; i < p->y_width; i++) {
-            mcu_pixel_s8(&outputs, from, p->weights, p->inputs, to, 0, p->outputs);
+            mcu_pixel_s8(&outputs, from, p->weights, p->inputs, &to[at], 0, p->outputs);
             from += p->stride_width * p->inputs;
-            to += p->outputs;
+            at += p->y_step;
         }
     }
 }

@@ -87,6 +87,7 @@ static void one_row(const struct mcu_depthwise_s8 *p, const int8_t *x, int8_t *y
 {
     int32_t left = -p->pad_left;
     int32_t span = (p->kernel_width - 1) * p->dilation_width;
+    int32_t at = 0;
     int known = 0;
     for (int32_t ox = 0; ox < p->y_width; ox++) {
         int whole = (left >= 0) && (left + span < p->x_width);
@@ -95,8 +96,8 @@ static void one_row(const struct mcu_depthwise_s8 *p, const int8_t *x, int8_t *y
             find_taps(p, taps, top, left);
         }
         known = whole;
-        pixel(p, taps, &x[taps->base * p->channels], y);
-        y += p->channels;
+        pixel(p, taps, &x[taps->base * p->channels], &y[at]);
+        at += p->y_step;
         left += p->stride_width;
     }
 }
@@ -109,6 +110,6 @@ void mcu_depthwise_s8(const struct mcu_depthwise_s8 *p, const int8_t *x, int8_t 
     for (int32_t row = begin; row < end; row++) {
         int32_t slot = mcu_slot(row, p->y_depth);
         int32_t top = row * p->stride_height - p->pad_top;
-        one_row(p, x, &y[slot * p->y_width * p->channels], &taps, top);
+        one_row(p, x, &y[slot * p->y_width * p->y_step], &taps, top);
     }
 }

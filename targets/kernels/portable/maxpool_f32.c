@@ -39,10 +39,10 @@ void mcu_maxpool_f32(const struct mcu_maxpool_f32 *p, const float *x, float *y, 
     for (int32_t row = begin; row < end; row++) {
         struct mcu_taps rows = mcu_taps(row * p->stride_height - p->pad_top, p->kernel_height,
                                         p->dilation_height, p->x_height);
-        float *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->channels];
+        float *out = &y[mcu_slot(row, p->y_depth) * p->y_width * p->y_step];
         int32_t left = -p->pad_left;
         for (int32_t w = 0; w < p->y_width; w++) {
-            pool_pixel(p, x, &out[w * p->channels], rows,
+            pool_pixel(p, x, &out[w * p->y_step], rows,
                        mcu_taps(left, p->kernel_width, p->dilation_width, p->x_width));
             left += p->stride_width;
         }

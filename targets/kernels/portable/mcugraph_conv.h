@@ -1,4 +1,7 @@
-/* Convolutions and matrix products. Tensors are [height][width][channels] in memory. */
+/*
+ * Convolutions and matrix products. Tensors are [height][width][channels] in memory. y_step are the
+ * elements from a pixel of y to the next: more than its channels where y is part of wider pixels.
+ */
 #ifndef MCUGRAPH_CONV_H
 #define MCUGRAPH_CONV_H
 
@@ -7,7 +10,8 @@
 /*
  * y = clamp(requantize(bias + sum(x * weights)) + y_zero, low, high). The zero point of x is folded
  * into the bias. One multiplier and shift for each channel (scale_mask -1) or for all (0).
- * Row r of x stands at x + (r mod x_depth) * x_width * x_channels, of y likewise.
+ * Row r of x stands at x + (r mod x_depth) * x_width * x_channels, of y at
+ * y + (r mod y_depth) * y_width * y_step.
  */
 struct mcu_conv_s8 {
     const uint8_t *weights; /* [groups] times what mcu_pixel_s8 reads, its terms in the order
@@ -22,6 +26,7 @@ struct mcu_conv_s8 {
     int32_t x_width;
     int32_t x_channels;
     int32_t y_width;
+    int32_t y_step;
     int32_t y_channels;
     int32_t groups;
     int32_t group_inputs;  /* x_channels / groups */
@@ -57,6 +62,7 @@ struct mcu_depthwise_s8 {
     int32_t x_width;
     int32_t channels;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -87,6 +93,7 @@ struct mcu_dense_s8 {
     int32_t y_depth;
     int32_t x_width; /* pixels a row */
     int32_t y_width;
+    int32_t y_step;
     int32_t stride_height;
     int32_t stride_width;
     int32_t inputs;
@@ -109,6 +116,7 @@ struct mcu_conv_f32 {
     int32_t x_width;
     int32_t x_channels;
     int32_t y_width;
+    int32_t y_step;
     int32_t y_channels;
     int32_t groups;
     int32_t group_inputs;  /* x_channels / groups */
@@ -138,6 +146,7 @@ struct mcu_depthwise_f32 {
     int32_t x_width;
     int32_t channels;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -161,6 +170,7 @@ struct mcu_dense_f32 {
     int32_t y_depth;
     int32_t x_width; /* pixels a row */
     int32_t y_width;
+    int32_t y_step;
     int32_t stride_height;
     int32_t stride_width;
     int32_t inputs;

@@ -7,7 +7,7 @@
 /*
  * The result is [rows][width][channels]; element (r, w, c) of operand a stands at
  * slot(r, a_depth) * a_row + w * a_pixel + c * a_channel, and so for b. A step of 0 repeats a
- * value, a depth of 1 repeats a row.
+ * value, a depth of 1 repeats a row. y_step as in mcugraph_conv.h.
  */
 
 /*
@@ -18,6 +18,7 @@ struct mcu_add_s8 {
     int32_t width;
     int32_t channels;
     int32_t y_depth;
+    int32_t y_step;
     int32_t a_depth;
     int32_t a_row;
     int32_t a_pixel;
@@ -44,6 +45,7 @@ struct mcu_mul_s8 {
     int32_t width;
     int32_t channels;
     int32_t y_depth;
+    int32_t y_step;
     int32_t a_depth;
     int32_t a_row;
     int32_t a_pixel;
@@ -117,6 +119,7 @@ struct mcu_binary_f32 {
     int32_t width;
     int32_t channels;
     int32_t y_depth;
+    int32_t y_step;
     int32_t a_depth;
     int32_t a_row;
     int32_t a_pixel;

@@ -58,7 +58,8 @@ struct mcu_permute {
 
 /*
  * Output pixel (r, w) is y_before filling bytes, the `block` bytes of input pixel
- * (rows[r], columns[w]), and y_after filling bytes; only filling where an index is negative.
+ * (rows[r], columns[w]), and y_after filling bytes; only filling where an index is negative. Pixels
+ * of y are y_step bytes apart.
  * fill holds an element of `size` bytes, lowest byte first.
  */
 struct mcu_take {
@@ -66,6 +67,7 @@ struct mcu_take {
     int32_t x_row;
     int32_t y_depth;
     int32_t y_width;
+    int32_t y_step;
     int32_t y_before;
     int32_t block;
     int32_t y_after;

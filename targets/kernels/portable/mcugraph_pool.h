@@ -1,4 +1,4 @@
-/* Pools: one value from the elements of a channel under a window. */
+/* Pools: one value from the elements of a channel under a window; y_step as in mcugraph_conv.h. */
 #ifndef MCUGRAPH_POOL_H
 #define MCUGRAPH_POOL_H
 
@@ -55,6 +55,7 @@ struct mcu_avgpool_s8 {
     int32_t x_height;
     int32_t x_width;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -84,6 +85,7 @@ struct mcu_avgpool_ties_s8 {
     int32_t x_height;
     int32_t x_width;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -135,6 +137,7 @@ struct mcu_maxpool_s8 {
     int32_t x_height;
     int32_t x_width;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -157,6 +160,7 @@ struct mcu_avgpool_f32 {
     int32_t x_height;
     int32_t x_width;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;
@@ -179,6 +183,7 @@ struct mcu_maxpool_f32 {
     int32_t x_height;
     int32_t x_width;
     int32_t y_width;
+    int32_t y_step;
     int32_t kernel_height;
     int32_t kernel_width;
     int32_t stride_height;

@@ -33,7 +33,7 @@ static void mul_line(const struct mcu_mul_s8 *p, const int8_t *a, const int8_t *
 void mcu_mul_s8(const struct mcu_mul_s8 *p, const int8_t *a, const int8_t *b, int8_t *y,
                 int32_t begin, int32_t end)
 {
-    const int32_t y_row = p->width * p->channels;
+    const int32_t y_row = p->width * p->y_step;
     for (int32_t row = begin; row < end; row++) {
         int32_t i = mcu_slot(row, p->a_depth) * p->a_row;
         int32_t j = mcu_slot(row, p->b_depth) * p->b_row;
@@ -42,7 +42,7 @@ void mcu_mul_s8(const struct mcu_mul_s8 *p, const int8_t *a, const int8_t *b, in
             mul_line(p, &a[i], &b[j], &y[k]);
             i += p->a_pixel;
             j += p->b_pixel;
-            k += p->channels;
+            k += p->y_step;
         }
     }
 }

@@ -18,21 +18,20 @@ void mcu_take(const struct mcu_take *p, const void *x, void *y, int32_t begin, i
     const int32_t pixel = p->y_before + p->block + p->y_after;
     for (int32_t row = begin; row < end; row++) {
         const int32_t source = p->rows[row];
-        int8_t *out = (int8_t *)y + mcu_slot(row, p->y_depth) * p->y_width * pixel;
-        if (source < 0) {
-            fill(p, out, p->y_width * pixel);
-            continue;
+        int8_t *out = (int8_t *)y + mcu_slot(row, p->y_depth) * p->y_width * p->y_step;
+        const int8_t *in = NULL;
+        if (source >= 0) {
+            in = (const int8_t *)x + mcu_slot(source, p->x_depth) * p->x_row;
         }
-        const int8_t *in = (const int8_t *)x + mcu_slot(source, p->x_depth) * p->x_row;
         for (int32_t w = 0; w < p->y_width; w++) {
-            if (p->columns[w] < 0) {
-                fill(p, out, pixel);
+            int8_t *to = &out[w * p->y_step];
+            if ((in == NULL) || (p->columns[w] < 0)) {
+                fill(p, to, pixel);
             } else {
-                fill(p, out, p->y_before);
-                mcu_move(&in[p->columns[w] * p->block], &out[p->y_before], p->block, p->table);
-                fill(p, &out[p->y_before + p->block], p->y_after);
+                fill(p, to, p->y_before);
+                mcu_move(&in[p->columns[w] * p->block], &to[p->y_before], p->block, p->table);
+                fill(p, &to[p->y_before + p->block], p->y_after);
             }
-            out = &out[pixel];
         }
     }
 }

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from mcugraph.cost import cost_of
 from mcugraph.passes.channels import find_channels
-from mcugraph.prune.choice import Rules
 from mcugraph.prune.network import Network
-from mcugraph.prune.pruner import BudgetPruner, Schedule
+from mcugraph.prune.pruner import BudgetPruner
+from mcugraph.prune.rules import Rules, Schedule
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 

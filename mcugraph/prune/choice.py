@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil
 
 import torch
 from torch import Tensor
 
 from mcugraph.prune.resources import Resources
 from mcugraph.prune.salience import Surgeon
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How channels are chosen.
-
-    `importance` is one of salience.CRITERIA. No group keeps less than `floor` of the channels that
-    it had at first, nor less than two; what is left are multiples of `round_to` where that leaves
-    any. With `compensate`, readers make up for what goes. Gates move by `gate_rate`.
-    """
-
-    importance: str = "surgeon"
-    floor: float = 0.05
-    round_to: int = 1
-    compensate: bool = True
-    gate_rate: float = 0.01
 
 
 class Candidate:
@@ -97,11 +79,3 @@ class Chooser:
         now = len(each.left)
         size = now % self._round or self._round
         return size if now - size >= each.least else 0
-
-
-def least_width(width: int, rules: Rules) -> int:
-    """The fewest channels that a group of this width may keep.
-
-    Two at least: between single channels, a convolution can't be told from a depthwise one.
-    """
-    return min(width, max(2, ceil(rules.floor * width)))

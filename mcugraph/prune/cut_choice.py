@@ -23,12 +23,11 @@ from mcugraph.prune.attached import (
     with_heads,
 )
 from mcugraph.prune.checkpoint import seed_all
-from mcugraph.prune.choice import Rules
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import rank
-from mcugraph.prune.pruner import Schedule
+from mcugraph.prune.rules import Rules, Schedule
 from mcugraph.prune.training import Loader, Training
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from mcugraph.optimize import Settings, foldable, loaded
 from mcugraph.prune import at_init, checkpoint
 from mcugraph.prune.at_init import Planned
-from mcugraph.prune.choice import Rules
 from mcugraph.prune.export import from_torch
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import gathered, joined, rank, world
-from mcugraph.prune.pruner import BudgetPruner, Schedule
+from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Loader, Trainer, Training
+from mcugraph.prune.rules import Rules, Schedule
+from mcugraph.prune.training import Loader, Trainer, Training, score_of
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target
 
@@ -154,7 +154,7 @@ class _Fit:
             number=number,
             epochs=self._training.epochs,
             loss=loss,
-            score=self._trainer.score(network),
+            score=score_of(network, self._training),
             used=exact(final=True) if last else self._pruner.usage(),
             limits=self._goal.limits,
         )

@@ -45,6 +45,13 @@ def summed(value: Tensor) -> Tensor:
     return value
 
 
+def average(value: Tensor) -> None:
+    """The mean over all processes, in place."""
+    if world() > 1:
+        distributed.all_reduce(value)
+        value /= world()
+
+
 def gathered(value: Any) -> list[Any]:
     """The values of all processes, in their order."""
     if world() == 1:

@@ -4,55 +4,33 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from mcugraph.decision import Decision
 from mcugraph.passes.channels import find_channels
 from mcugraph.passes.remove_channels import kept_indices, remove_channels
-from mcugraph.prune.choice import Candidate, Chooser, Rules, least_width
+from mcugraph.prune.choice import Candidate, Chooser
 from mcugraph.prune.export import from_torch
 from mcugraph.prune.gates import Gates
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.network import Network
 from mcugraph.prune.places import kept_places
+from mcugraph.prune.processes import average
 from mcugraph.prune.readers import Reader, find_readers
 from mcugraph.prune.resources import Resources
+from mcugraph.prune.rules import Rules, Schedule, least_width
 from mcugraph.prune.salience import CRITERIA, Moments, Surgeon, simple_scores
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target
 
 # Batches whose statistics each event looks at.
 WATCHED = 2
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When channels go: at `events` steps, evenly from `begin` to `end` of `steps` in all.
-
-    At the k-th of n events the limits are 1 - (1 - k/n)^power of their way.
-    """
-
-    steps: int
-    events: int = 8
-    begin: float = 0.0
-    end: float = 0.5
-    power: float = 2.0
-
-    def shares(self) -> dict[int, float]:
-        """The steps, counted from 1, after which channels go, and how far the limits are then."""
-        first, length = self.begin * self.steps, (self.end - self.begin) * self.steps
-        found = {}
-        for event in range(1, self.events + 1):
-            place = round(first + length * event / self.events)
-            found[max(1, min(self.steps, place))] = 1 - (1 - event / self.events) ** self.power
-        return found
 
 
 class BudgetPruner:
@@ -194,7 +172,7 @@ class BudgetPruner:
     def _move_gates(self) -> None:
         for gate in self.gates.values:
             if gate.grad is not None:
-                _average(gate.grad)
+                average(gate.grad)
         self.gates.descend(self.rules.gate_rate)
 
     def _watch_batch(self) -> None:
@@ -221,8 +199,8 @@ class BudgetPruner:
         for reader in (reader for readers in self._readers for reader in readers):
             if reader not in self._moments:
                 raise ValueError("the network did not run before pruner.step()")
-            _average(self._moments[reader].second)
-            _average(self._moments[reader].absolute)
+            average(self._moments[reader].second)
+            average(self._moments[reader].absolute)
 
     def _scores(self, number: int) -> Tensor | None:
         """Salience that does not change while channels go; None where surgeons say it."""
@@ -231,7 +209,7 @@ class BudgetPruner:
         readers = self._readers[number]
         moments = [self._moments[reader] for reader in readers]
         scores = simple_scores(self.rules.importance, self.network.weights, readers, moments)
-        _average(scores)
+        average(scores)
         return scores.cpu()
 
     def _candidate(self, number: int, scores: Tensor | None) -> Candidate:
@@ -316,13 +294,6 @@ class BudgetPruner:
         for place, found in state["moments"].items():
             self._moments[readers[place]] = Moments(**found)
         self._prepare()
-
-
-def _average(value: Tensor) -> None:
-    """The mean over all processes, in place."""
-    if distributed.is_initialized() and distributed.get_world_size() > 1:
-        distributed.all_reduce(value)
-        value /= distributed.get_world_size()
 
 
 def _told(over: Mapping[str, float], limits: Mapping[str, float]) -> str:

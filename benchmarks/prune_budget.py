@@ -1,0 +1,318 @@
+"""Pruning to a share of the MACs, beside Torch-Pruning and scaled widths, in one run.
+
+    python benchmarks/prune_budget.py              # all runs that results/prune_budget.json lacks
+    python benchmarks/prune_budget.py ds_cnn 0     # those of one network and one seed
+
+Every variant has the same base, data, recipe and CPU seconds (one thread), those of pruning and
+fine-tuning together: the recipe goes by the clock. Variants: our pruner, with and without the
+unpruned network as a teacher; Torch-Pruning at its strongest here (uniform group-L2 for ResNet-8,
+global group-L2 for DS-CNN; facts measured before), with and without the same teacher; the widths of
+uniform scaling trained from scratch. Needs torch-pruning (the extra `peers`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import bases
+import torch
+import torch_pruning
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mcugraph.cost import cost_of
+from mcugraph.prune.export import from_torch
+from mcugraph.prune.pruner import BudgetPruner
+from mcugraph.prune.rules import Rules, Schedule
+
+RESULTS = Path(__file__).parent / "results" / "prune_budget.json"
+SEEDS = (0, 1, 2)
+TEMPERATURE = 4.0
+VARIANTS = (
+    "mcugraph",
+    "mcugraph, distilled",
+    "Torch-Pruning",
+    "Torch-Pruning, distilled",
+    "scaled widths from scratch",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network, its data and its recipe; `seconds` by the share of MACs that is left."""
+
+    name: str
+    base: Callable[[], nn.Module]
+    example: Tensor
+    data: Callable[[str], tuple[Tensor, Tensor]]
+    batch: int
+    distil: float
+    average: float
+    rules: Rules
+    schedule: Schedule
+    seconds: dict[float, float]
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """AdamW for the digits, SGD for the images."""
+        if self.name == "ds_cnn":
+            return torch.optim.AdamW(model.parameters(), 1e-3)
+        return torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
+
+    def augmented(self, x: Tensor, random: torch.Generator) -> Tensor:
+        """Digits shifted in time with some noise, images mirrored by chance."""
+        if self.name == "ds_cnn":
+            shift = int(torch.randint(-4, 5, (1,), generator=random))
+            return torch.roll(x, shift, 2) + 0.05 * torch.randn(x.shape, generator=random)
+        x = x.float()
+        mirrored = torch.rand(len(x), generator=random) < 0.5
+        x[mirrored] = x[mirrored].flip(3)
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+TASKS = {
+    "ds_cnn": Task(
+        "ds_cnn",
+        bases.ds_cnn,
+        torch.zeros(1, 1, 49, 10),
+        bases.digits,
+        batch=100,
+        distil=0.9,
+        average=0.95,
+        rules=Rules(),
+        schedule=Schedule(280, events=6, end=0.5),
+        seconds={0.49: 18, 0.24: 14},
+    ),
+    "resnet8": Task(
+        "resnet8",
+        bases.resnet8,
+        torch.zeros(1, 3, 32, 32),
+        bases.cifar,
+        batch=256,
+        distil=0.5,
+        average=0.97,
+        rules=Rules(floor=0.4),
+        schedule=Schedule(300, events=4, end=0.05),
+        seconds={0.48: 37, 0.22: 29},
+    ),
+}
+
+
+class Clock:
+    """CPU seconds of this process since it was made, as a share of what a run may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self._start = time.process_time()
+        self._seconds = seconds
+
+    @property
+    def spent(self) -> float:
+        """CPU seconds."""
+        return time.process_time() - self._start
+
+    @property
+    def share(self) -> float:
+        """1 when all is spent."""
+        return self.spent / self._seconds
+
+
+class Average:
+    """A running average of weights and statistics, kept from 60 % of a run on.
+
+    It begins again where channels went.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._values: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, model: nn.Module) -> None:
+        """Take in the present values."""
+        for name, value in model.state_dict().items():
+            known = self._values.get(name)
+            if known is None or known.shape != value.shape:
+                self._values[name] = value.detach().clone()
+            elif value.is_floating_point():
+                known.lerp_(value.detach(), 1 - self._decay)
+
+    def put(self, model: nn.Module) -> None:
+        """Give a model the average."""
+        if self._values:
+            model.load_state_dict(self._values)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: of what, with which help, and for how long."""
+
+    model: nn.Module
+    pruner: BudgetPruner | None
+    teacher: nn.Module | None
+    clock: Clock
+    seed: int
+
+
+def run(task: Task, share: float, variant: str, seed: int) -> dict[str, Any]:
+    """Prune and train one variant; what is left of the MACs, and how good it is."""
+    torch.manual_seed(seed)
+    clock = Clock(task.seconds[share])
+    base = task.base()
+    macs = cost_of(from_torch(base, task.example), "cortex-m0").macs
+    model, pruner = _pruned(task, variant, int(macs * share))
+    teacher = base.eval() if "distilled" in variant else None
+    _train(task, Run(model, pruner, teacher, clock, seed))
+    spent = clock.spent
+    exported = from_torch(model, task.example) if pruner is None else pruner.network.to_onnx()
+    images, labels = task.data("test")
+    cost = cost_of(exported, "cortex-m0")
+    return {
+        "accuracy": round(bases.accuracy(model, images, labels), 2),
+        "macs": cost.macs,
+        "share": round(cost.macs / macs, 4),
+        "parameters": cost.parameters,
+        "arena": cost.ram,
+        "seconds": round(spent, 1),
+    }
+
+
+def _pruned(task: Task, variant: str, macs: int) -> tuple[nn.Module, BudgetPruner | None]:
+    if variant.startswith("mcugraph"):
+        model = task.base().train()
+        pruner = BudgetPruner(model, task.example, f"macs={macs}", task.schedule, rules=task.rules)
+        return pruner.network, pruner
+    model = _thinned(task, macs, uniform=task.name == "resnet8" or "scratch" in variant)
+    if "scratch" in variant:
+        for part in model.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+    return model, None
+
+
+def _thinned(task: Task, macs: int, *, uniform: bool) -> nn.Module:
+    """Torch-Pruning by group-L2, step by step until the compiler's count is met."""
+    model = task.base()
+    tool = torch_pruning.pruner.MagnitudePruner(
+        model,
+        task.example,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        global_pruning=not uniform,
+        pruning_ratio=0.95,
+        iterative_steps=190,
+        ignored_layers=[model.fc],
+    )
+    counted = torch_pruning.utils.count_ops_and_params
+    while counted(model, task.example)[0] > macs:
+        tool.step()
+    return model.train()
+
+
+def _train(task: Task, run: Run) -> None:
+    """By the clock, but not before all channels went that have to go."""
+    model, pruner = run.model.train(), run.pruner
+    if task.name == "resnet8":
+        model.to(memory_format=torch.channels_last)
+    optimizer, average = task.optimizer(model), Average(task.average)
+    rate = optimizer.param_groups[0]["lr"]
+    last = 0 if pruner is None else task.schedule.end * task.schedule.steps
+    for step, (x, y) in enumerate(_batches(task, run.seed)):
+        done = run.clock.share
+        if done >= 1 and step >= last:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate * max(min(1.0, done / 0.1 + 1e-3) * (1 - done), 1e-3)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=task.name == "resnet8"):
+            loss = _loss(task, run, x, y)
+        (loss if pruner is None else loss + pruner.loss()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        if pruner is not None:
+            pruner.step()
+        if done > 0.6:
+            average.add(model)
+    average.put(model)
+    if pruner is not None:
+        pruner.close()
+
+
+def _loss(task: Task, run: Run, x: Tensor, y: Tensor) -> Tensor:
+    out = run.model(x)
+    hard = functional.cross_entropy(out.float(), y)
+    if run.teacher is None:
+        return hard
+    with torch.no_grad():
+        told = functional.softmax(run.teacher(x).float() / TEMPERATURE, 1)
+    own = functional.log_softmax(out.float() / TEMPERATURE, 1)
+    soft = functional.kl_div(own, told, reduction="batchmean") * TEMPERATURE**2
+    return (1 - task.distil) * hard + task.distil * soft
+
+
+def _batches(task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    images, labels = task.data("train")
+    random = torch.Generator().manual_seed(seed)
+    while True:
+        for chosen in torch.randperm(len(labels), generator=random).split(task.batch):
+            yield task.augmented(images[chosen], random), labels[chosen]
+
+
+def results() -> dict[str, Any]:
+    """The figures so far, by network, share, variant and seed."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+
+
+def table() -> str:
+    """Accuracy by network, share and variant: mean and spread over the seeds."""
+    lines = [
+        "| network | MACs left | variant | accuracy | spread | CPU s |",
+        "| --- | --: | --- | --: | --: | --: |",
+    ]
+    for name, shares in results().items():
+        for share, variants in shares.items():
+            for variant, seeds in variants.items():
+                runs = list(seeds.values())
+                scores = [each["accuracy"] for each in runs]
+                spread = f"±{stdev(scores):.1f}" if len(scores) > 1 else "-"
+                cells = (
+                    f"{name} | {float(share):.0%} | {variant} | {mean(scores):.1f}% | {spread} | "
+                    f"{mean(each['seconds'] for each in runs):.0f}"
+                )
+                lines.append(f"| {cells} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """Run what is missing, in the order of the seeds."""
+    torch.set_num_threads(1)
+    names = arguments[:1] or list(TASKS)
+    seeds = [int(seed) for seed in arguments[1:]] or list(SEEDS)
+    for seed in seeds:
+        for task in (TASKS[name] for name in names):
+            task.data("train"), task.data("test")
+            for share in task.seconds:
+                for variant in VARIANTS:
+                    _once(task, share, variant, seed)
+    print(table())
+
+
+def _once(task: Task, share: float, variant: str, seed: int) -> None:
+    place = results().get(task.name, {}).get(str(share), {}).get(variant, {})
+    if str(seed) in place:
+        return
+    found = run(task, share, variant, seed)
+    print(task.name, share, variant, seed, found, flush=True)
+    known = results()
+    known.setdefault(task.name, {}).setdefault(str(share), {}).setdefault(variant, {})[
+        str(seed)
+    ] = found
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -10,7 +10,7 @@ import typer
 
 from mcugraph.artifact import expect_file, make_folder, write_all, write_models
 from mcugraph.cost import Cost, cost_of
-from mcugraph.cuts import find_cuts
+from mcugraph.cuts import expect_figures, find_cuts
 from mcugraph.decision import Decision
 from mcugraph.errors import UnsupportedError
 from mcugraph.groups import find_groups
@@ -56,11 +56,14 @@ def cuts(
     as_json: Json = False,
 ) -> None:
     """List every place to end the network early, with what it costs before any training."""
+    figures = [figure.strip() for figure in by.split(",")] if by is not None else []
+    if figures:
+        expect_figures(figures)
     with progress("finding cuts") as tell:
         own = _own(model, dim)
         found = find_cuts(own, classes, head, target, tell)
-    if by is not None:
-        found = found.marked(tuple(figure.strip() for figure in by.split(",")))
+    if figures:
+        found = found.marked(figures)
     if as_json:
         print_json(found.as_json())
     else:
@@ -118,8 +121,10 @@ def split(
     own = _own(model, dim)
     head, tail = split_model(own, at)
     make_folder(out)
-    write_models({out / "head.onnx": head, out / "tail.onnx": tail})
-    console().print(f"wrote {relative(out / 'head.onnx')} and {relative(out / 'tail.onnx')}")
+    files = {out / "head.onnx": head, out / "tail.onnx": tail}
+    _expect_apart(list(files), [model])
+    write_models(files)
+    console().print(f"wrote {' and '.join(str(relative(path)) for path in files)}")
 
 
 def _expect_apart(written: list[Path], read: list[Path]) -> None:
@@ -128,7 +133,7 @@ def _expect_apart(written: list[Path], read: list[Path]) -> None:
     for path in written:
         expect_file(path)
         if path.resolve() in taken:
-            raise ValueError(f"cannot write {path}: another option names the same file")
+            raise ValueError(f"cannot write {path}: it is read, or written, as another file")
         taken.add(path.resolve())
 
 

@@ -20,6 +20,7 @@ from mcugraph.optimize import Settings, aim_of, loaded, rewrite
 from mcugraph.parameters import FLOATS, SETTINGS, parameters_of
 from mcugraph.passes import CLEANUP, STRUCTURE
 from mcugraph.passes._notes import PACKED
+from mcugraph.passes._part import EXIT
 from mcugraph.plan import Aim, Plan, make_plan
 from mcugraph.read import read_graph
 from mcugraph.recall import Recall
@@ -141,7 +142,7 @@ class _Job:
     def of(cls, model: ModelProto, target: Target, settings: Settings) -> _Job:
         """The job with the digest of all that its plan follows from."""
         digest = blake2b(repr((settings, sorted(settings.dims.items()))).encode(), digest_size=20)
-        for part in _structure(model):
+        for part in _structure(model, set() if settings.allow_float else _free_values(model)):
             digest.update(part)
         return cls((digest.digest(), target), model, settings)
 
@@ -189,13 +190,12 @@ def _target(machine: str | Target) -> Target:
     return machine if isinstance(machine, Target) else load_target(machine)
 
 
-def _structure(model: ModelProto) -> Iterator[bytes]:
-    """All of a model but the values of float weights, and the notes of exporters."""
+def _structure(model: ModelProto, free: set[str]) -> Iterator[bytes]:
+    """All of a model but the values of free weights, and the notes of exporters."""
     graph = model.graph
     for value in (*graph.input, *graph.output, *model.opset_import):
         yield value.SerializeToString()
-    yield from (e.value.encode() for e in model.metadata_props if e.key == PACKED)
-    free = _free_values(model)
+    yield from (e.value.encode() for e in model.metadata_props if e.key in (EXIT, PACKED))
     for tensor in graph.initializer:
         plain = tensor.name in free and tensor.data_type in FLOATS
         yield repr((tensor.name, tuple(tensor.dims))).encode() if plain else _content(tensor)

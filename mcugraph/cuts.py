@@ -60,11 +60,7 @@ class Cuts:
 
     def marked(self, figures: Sequence[str] = FIGURES) -> Cuts:
         """The same with the Pareto front of these figures, among FIGURES and "parameters"."""
-        unknown = [repr(name) for name in figures if name not in (*FIGURES, "parameters")]
-        if unknown or not figures:
-            raise ValueError(
-                f"no figure {', '.join(unknown)}: there are {', '.join((*FIGURES, 'parameters'))}"
-            )
+        expect_figures(figures)
         deepest = [self.whole] if self.rival else []
         cuts = tuple(
             replace(cut, pareto=not _beaten(cut, [*self.cuts[i + 1 :], *deepest], figures))
@@ -75,6 +71,15 @@ class Cuts:
     def as_json(self) -> dict[str, object]:
         """Plain values for json.dumps."""
         return asdict(self)
+
+
+def expect_figures(figures: Sequence[str]) -> None:
+    """ValueError unless all of these can mark a front."""
+    unknown = [repr(name) for name in figures if name not in (*FIGURES, "parameters")]
+    if unknown or not figures:
+        raise ValueError(
+            f"no figure {', '.join(unknown)}: there are {', '.join((*FIGURES, 'parameters'))}"
+        )
 
 
 def find_cuts(

@@ -117,11 +117,11 @@ def multiplied(a: Interval, b: Interval) -> Interval:
     """a * b; nothing times whatever is nothing."""
     with np.errstate(over="ignore"):
         corners = [x * y for x in (a.low, a.high) for y in (b.low, b.high)]
+        slack = 2 * STEP * np.maximum.reduce([np.abs(corner) for corner in corners])
     nothing = (a.value == 0) | (b.value == 0)
-    low = np.where(nothing, 0.0, np.minimum.reduce(corners))
-    high = np.where(nothing, 0.0, np.maximum.reduce(corners))
-    slack = np.where(nothing, 0.0, 2 * STEP * np.minimum(a.largest, FAR) * b.largest)
-    return widened(bounded(low, high, np.where(nothing, 0.0, a.value * b.value)), slack)
+    low, high = np.minimum.reduce(corners) - slack, np.maximum.reduce(corners) + slack
+    low, high, value = (np.where(nothing, 0.0, part) for part in (low, high, a.value * b.value))
+    return bounded(low, high, value)
 
 
 def inverted(a: Interval) -> Interval:
@@ -129,4 +129,5 @@ def inverted(a: Interval) -> Interval:
     unsure = (a.low <= 0) & (a.high >= 0)
     low, high, value = (np.where(unsure, 1.0, array) for array in (a.low, a.high, a.value))
     huge = np.where(unsure, HUGE, 0.0)
-    return bounded(1 / high - huge, 1 / low + huge, np.where(unsure, _UNKNOWN, 1 / value))
+    with np.errstate(over="ignore"):
+        return bounded(1 / high - huge, 1 / low + huge, np.where(unsure, _UNKNOWN, 1 / value))

@@ -53,7 +53,7 @@ class Head:
             raise ValueError(
                 f"head {self.name}: gap takes no widths, the others one or more, as in dscnn32_16"
             )
-        if max(*self.widths, self.classes) > _WIDEST:
+        if max((*self.widths, self.classes)) > _WIDEST:
             raise ValueError(f"head {self.name}: widths and classes are at most {_WIDEST:,}")
         if self.classes < (2 if self.softmax else 1):
             raise ValueError(f"head {self.name}: {self.classes} classes; a softmax is of 2 or more")

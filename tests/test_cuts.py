@@ -172,7 +172,7 @@ def test_the_whole_network_is_a_rival_where_it_has_as_many_classes() -> None:
 
 
 def test_an_unknown_figure() -> None:
-    with pytest.raises(ValueError, match="no figure speed: there are macs, flash, ram, cycles"):
+    with pytest.raises(ValueError, match="no figure 'speed': there are macs, flash, ram, cycles"):
         keywords().marked(["ram", "speed"])
 
 

@@ -243,7 +243,14 @@ PROBLEMS: dict[str, tuple[Decision, list[str]]] = {
         ["'stem.weight' and 'b.weight'"],
     ),
     "cut": (Decision(cut="nowhere", head=HEAD), ["cut: "]),
-    "later": (Decision(ranks={"a.weight": 2}), ["ranks: can't be applied yet"]),
+    "ranks": (
+        Decision(ranks={"a.weight": 99, "nix": 1}),
+        ["ranks: 'a.weight' can have ranks from 1 to 8, not 99", "ranks: there is no weight 'nix'"],
+    ),
+    "codebooks": (
+        Decision(codebooks={"a.weight": 17}),
+        ["codebooks: 'a.weight' can have 2 to 16 values, not 17"],
+    ),
     "several": (
         Decision(
             {"a.weight": (9,), "b.weight": (0,), "nix": (0,)},

@@ -375,6 +375,20 @@ def test_every_tensor_is_within_its_bounds(build: Callable[[], ModelProto], seed
         assert np.all(off <= 4 * slack), name
 
 
+def test_bounds_that_overflow_say_nothing() -> None:
+    """Inputs of float graphs are unbounded; so are their products, quotients and squares."""
+    net = Net()
+    x, y = net.input("x", 1, 2, 4, 4), net.input("y", 1, 2, 4, 4)
+    z = net("Mul", net("Mul", x, x), net("Exp", net("Div", x, net("Exp", y))))
+    z = net("Conv", net("Div", z, net("HardSwish", y)), net.weight("w", 3, 2, 1, 1))
+    z = net("Mul", z, net.const("tiny", 1e-40, np.float32))
+    model = net.model(z)
+    found = Ranges(Edit(model)).of(z)
+    assert np.all(found.low < -1e100)
+    assert np.all(found.high > 1e100)
+    assert drop_constant_channels(model).graph.node == model.graph.node
+
+
 # The model that this is for
 
 

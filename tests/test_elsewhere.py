@@ -26,6 +26,7 @@ DECISIONS: dict[str, passes.Pass] = {
     "add_exit": functools.partial(passes.add_exit, tensor="relu_7", head=HEAD, threshold=0.8),
     "head": lambda model: passes.split_model(model, "relu_7")[0],
     "tail": lambda model: passes.split_model(model, "relu_7")[1],
+    "cluster_weights": functools.partial(passes.cluster_weights, codebooks={"a.weight": 4}),
 }
 FORMS = ("residual", "residual_qdq", "residual_uint8")
 
@@ -50,7 +51,14 @@ def in_sequence(model: ModelProto, *steps: onnx_ir.passes.PassBase) -> tuple[Mod
 
 
 def check_same(one: ModelProto, other: ModelProto) -> None:
+    """The same outputs, and the same said to the compiler: early exits, packed weights."""
+    assert told(one) == told(other)
     check_equal(outputs(one, 3), outputs(other, 3), exact=is_integer(one))
+
+
+def told(model: ModelProto) -> dict[str, str]:
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    return {key: value for key, value in props.items() if key.startswith("mcugraph.")}
 
 
 def without(model: ModelProto, gone: Sequence[int]) -> ModelProto:
@@ -93,6 +101,14 @@ def test_a_decision_among_passes_of_onnx_ir(step: str, name: str) -> None:
     check_same(apply(model), result)
     if step == "remove_channels":
         check_same(without(model, GONE), result)
+
+
+@pytest.mark.parametrize("name", ["residual", "squeeze_excite"])
+def test_factors_of_a_float_model_in_both_places(name: str) -> None:
+    model = models.MODELS[name]()
+    apply = functools.partial(passes.factorize, ranks={"a.weight": 3, "b.weight": 2})
+    check_same(apply(model), in_sequence(model, Adapter(apply))[0])
+    check_same(apply(model), between(model, apply))
 
 
 def test_a_refusal_names_its_reason_through_onnx_ir() -> None:

@@ -147,6 +147,8 @@ DECISIONS: dict[str, passes.Pass] = {
     "remove_channels": functools.partial(passes.remove_channels, keep={"a.weight": [0, 2, 5]}),
     "cut_depth": functools.partial(passes.cut_depth, tensor="relu", head=HEAD),
     "add_exit": functools.partial(passes.add_exit, tensor="relu", head=HEAD, threshold=0.8),
+    "factorize": functools.partial(passes.factorize, ranks={"b.weight": 2}),
+    "cluster_weights": functools.partial(passes.cluster_weights, codebooks={"b.weight": 4}),
     "split_model_head": lambda model: passes.split_model(model, "relu")[0],
     "split_model_tail": lambda model: passes.split_model(model, "relu")[1],
 }

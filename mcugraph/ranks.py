@@ -27,8 +27,9 @@ _LAYER, _CHANNEL = 72, 9
 
 
 class Options(TypedDict, total=False):
-    """The machine that memory and flash are planned for, and how."""
+    """The machine that memory and flash are planned for, and how; `ram` is the largest arena."""
 
+    ram: int
     machine: str | Target
     settings: Settings
 
@@ -40,8 +41,9 @@ def choose_ranks(
 
     `by` is macs, flash (weights and tables of the int8 form) or params. `target` is what may
     remain: a share up to 1, else an absolute number. The sum of what the layers lose, each as a
-    share of its squared weights, grows as little as it can; no layer gets more expensive, and the
-    planned arena does not grow. Raises ValueError where that is impossible or an option is wrong.
+    share of its squared weights, grows as little as it can; no layer gets more expensive. Each of
+    them has a tensor more: ranks are lowered where the planned arena would get larger than `ram`,
+    or than it is without factors. Raises ValueError where that is impossible or an option is wrong.
     """
     if by not in QUANTITIES:
         raise ValueError(f"by: there are {', '.join(QUANTITIES)}, not {by!r}")
@@ -101,8 +103,9 @@ class _Search:
         self._model, self._by = model, by
         self._machine = options.get("machine", "cortex-m0")
         self._settings = options.get("settings")
-        self._choices = {choice.weight: choice for choice in _choices(Edit(model), by)}
         self.base = self._cost({})
+        self._ram = options.get("ram", self.base.ram)
+        self._choices = {choice.weight: choice for choice in _choices(Edit(model), by)}
 
     def figure(self, cost: Cost) -> int:
         """The number that is to fall."""
@@ -113,7 +116,7 @@ class _Search:
         highest = {weight: choice.losses.size for weight, choice in self._choices.items()}
         while True:
             chosen, cost = self._walk(highest, limit)
-            if cost.ram <= self.base.ram:
+            if cost.ram <= self._ram:
                 return chosen
             highest |= self._lower(chosen)
 
@@ -135,22 +138,29 @@ class _Search:
             return chosen, cost
         raise ValueError(
             f"factorisation leaves at least {self.figure(cost)} of {self.figure(self.base)} "
-            f"{self._by}, as the arena may not grow; the target is {limit:.0f}"
+            f"{self._by} in an arena of {self._ram} bytes; the target is {limit:.0f}"
         )
 
     def _lower(self, chosen: Mapping[str, int]) -> dict[str, int]:
-        """The highest ranks from now on: of the weights that alone let the arena grow, else all."""
-        costly = {w: rank for w, rank in chosen.items() if not self._fits(w, rank)}
-        if costly:
-            return {weight: self._fitting(weight, rank) for weight, rank in costly.items()}
-        return {weight: rank - 1 for weight, rank in chosen.items()}
+        """The highest ranks from now on of the weights that let the arena grow, one by one."""
+        kept: dict[str, int] = {}
+        lower: dict[str, int] = {}
+        for weight, rank in chosen.items():
+            kept[weight] = rank
+            if not self._fits(kept):
+                del kept[weight]
+                lower[weight] = self._fitting(kept, weight, rank)
+                kept |= {weight: lower[weight]} if lower[weight] else {}
+        return lower
 
-    def _fitting(self, weight: str, rank: int) -> int:
-        """The highest rank below one that does not fit; 0 where none fits."""
-        return bisect_left(range(1, rank), True, key=lambda r: not self._fits(weight, r))
+    def _fitting(self, kept: Mapping[str, int], weight: str, rank: int) -> int:
+        """The highest rank below one that does not fit beside those kept; 0 where none does."""
+        return bisect_left(
+            range(1, rank), True, key=lambda lower: not self._fits({**kept, weight: lower})
+        )
 
-    def _fits(self, weight: str, rank: int) -> bool:
-        return self._cost({weight: rank}).ram <= self.base.ram
+    def _fits(self, ranks: Mapping[str, int]) -> bool:
+        return self._cost(ranks).ram <= self._ram
 
     def _cost(self, ranks: Mapping[str, int]) -> Cost:
         model = factorize(self._model, ranks)

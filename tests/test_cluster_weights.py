@@ -13,6 +13,8 @@ from models import Net, quantized
 from onnx import ModelProto, numpy_helper
 from test_laws import check_interface, outputs
 
+from mcugraph.cost import cost_of
+from mcugraph.decision import Decision
 from mcugraph.load import load_model
 from mcugraph.optimize import rewrite
 from mcugraph.passes._codebook import nearest
@@ -149,6 +151,20 @@ def test_a_request_survives_quantisation_and_grows() -> None:
     }
     after = quantized(lambda: model)
     assert asked_to_pack(after, values(after)) == {"a.weight_quantized", "p.weight_quantized"}
+
+
+def test_a_float_model_is_costed_as_packed() -> None:
+    before = cost_of(network(), "cortex-m0", placed=False)
+    after = cost_of(cluster_weights(network(), {"a.weight": 16}), "cortex-m0", placed=False)
+    assert before.weights - 170 < after.weights < before.weights - 100
+    assert (after.macs, after.parameters) == (before.macs, before.parameters)
+
+
+def test_as_a_decision_after_quantisation() -> None:
+    model, decision = qdq(), Decision(codebooks={"a.weight": 4})
+    assert decision.check(model) == ()
+    expected = cluster_weights(model, {"a.weight": 4})
+    assert decision.apply(model).SerializeToString() == expected.SerializeToString()
 
 
 def test_damaged_metadata_is_told() -> None:

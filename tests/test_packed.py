@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from layers import Layer, streamed
 from models import Net, quantized
 from onnx import ModelProto
+from test_emit import COMPILERS, WARNINGS, call, tool
 
 from mcugraph.judge import Question, verify
 from mcugraph.lower import lower
@@ -178,3 +179,12 @@ def test_a_model_from_its_metadata_to_the_core(count: int, tmp_path: Path) -> No
             tmp_path / "net.onnx", artifact.write(tmp_path / on), Question(on=on, count=2)
         )
         assert found.ok
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_the_c_has_no_warnings(compiler: str, tmp_path: Path) -> None:
+    model = cluster_weights(quantized(small), {"a.weight": 16, "c.weight": 4})
+    artifact = optimize(model, "host", Settings(name="net"))
+    folder = artifact.write(tmp_path / "c")
+    for source in sorted(folder.glob("*.c")):
+        call(tool(compiler), *WARNINGS, "-O2", "-c", source.name, "-o", "out.o", folder=folder)

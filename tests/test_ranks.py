@@ -9,6 +9,7 @@ from onnx import ModelProto, numpy_helper
 
 from mcugraph.cost import cost_of
 from mcugraph.decision import Decision
+from mcugraph.errors import LoadError
 from mcugraph.passes.factorize import factorize
 from mcugraph.ranks import QUANTITIES, choose_ranks
 
@@ -104,8 +105,16 @@ def test_memory_bounds_the_rank() -> None:
     x = net("Relu", net.conv("a", net.input("x", 1, 2, 16, 16), 16, 2, 5, 5))
     x = net("GlobalAveragePool", net("Relu", net.conv("b", x, 16, 16, 3, 3)))
     model = net.model(net.gemm("fc", net("Flatten", x), 4, 16))
-    ranks = choose_ranks(model, "macs", 0.8)
-    assert cost_of(factorize(model, ranks), M0).ram <= cost_of(model, M0).ram
+    loose = choose_ranks(model, "macs", 0.7)
+    arena = cost_of(factorize(model, loose), M0, placed=False).ram
+    assert arena <= cost_of(model, M0, placed=False).ram
+    tight = choose_ranks(model, "macs", 0.7, ram=arena - 1)
+    assert cost_of(factorize(model, tight), M0, placed=False).ram < arena
+    assert tight["b.weight"] < loose["b.weight"]
+    higher = factorize(model, {**tight, "b.weight": tight["b.weight"] + 1})
+    assert cost_of(higher, M0, placed=False).ram >= arena
+    with pytest.raises(ValueError, match="in an arena of 1000 bytes"):
+        choose_ranks(model, "macs", 0.7, ram=1000)
 
 
 @pytest.mark.parametrize(
@@ -124,5 +133,5 @@ def test_refusals(by: str, target: float, told: str) -> None:
 def test_no_static_shape() -> None:
     model = network()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-    with pytest.raises(ValueError):
+    with pytest.raises(LoadError, match="--dim height"):
         choose_ranks(model)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mcugraph.ctext import C_TYPES
 from mcugraph.errors import UnsupportedError
+from mcugraph.exits import exit_problems
 from mcugraph.graph import Graph
 from mcugraph.layout import VIEWS, Layouts
 from mcugraph.lower import LOWERINGS, lower
@@ -21,7 +22,8 @@ def lower_model(
     unless they are allowed.
     """
     calls: dict[str, tuple[Call, ...]] = {}
-    problems = [*_port_problems(graph), *([] if allow_float else _float_steps(graph))]
+    problems = [*_port_problems(graph), *exit_problems(graph)]
+    problems += [] if allow_float else _float_steps(graph)
     for step in graph.steps:
         if step.op in VIEWS and step.output in layouts.views:
             calls[step.name] = ()

@@ -41,10 +41,9 @@ def pack(site: Site, call: Call) -> Call:
     fields = {**call.fields, "weights": stored, "values": values, "bits": bits}
     kernel = call.kernel.replace("_", "_packed_")
     if call.kernel == "conv_s8":
-        fields["y_step"] = call.fields["y_channels"]
         return replace(call, kernel=kernel, fields=fields, scratch=5 * call.scratch)
     chunk = min(CHUNK, _number(call.fields, "inputs"))
-    fields |= {"chunk": chunk, "y_step": call.fields["outputs"]}
+    fields["chunk"] = chunk
     scratch = SUMS * _number(call.fields, "y_width") + 4 * chunk
     return replace(call, kernel=kernel, fields=fields, scratch=scratch)
 

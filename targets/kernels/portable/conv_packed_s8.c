@@ -20,12 +20,12 @@ static const uint8_t *group_row(const struct mcu_conv_packed_s8 *p, const int8_t
     while (first < last) {
         int32_t next = (last - first > 4) ? first + 4 : last;
         int32_t left = -p->pad_left;
-        int8_t *to = y;
+        int32_t at = 0;
         w = mcu_unpack(w, p->values, p->bits, unpacked, terms);
         for (int32_t ox = 0; ox < p->y_width; ox++) {
             gather(p, x, patch, top, left);
-            mcu_pixel_s8(&scaling, patch, unpacked, terms, to, first, next);
-            to += p->y_step;
+            mcu_pixel_s8(&scaling, patch, unpacked, terms, &y[at], first, next);
+            at += p->y_step;
             left += p->stride_width;
         }
         first = next;

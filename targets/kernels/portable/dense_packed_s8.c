@@ -43,14 +43,14 @@ static void row(const struct mcu_dense_packed_s8 *p, const int8_t *x, int8_t *y,
     begin_row(p, x, scratch);
     for (int32_t first = 0; first < p->outputs; first += 4) {
         int32_t next = (p->outputs - first > 4) ? first + 4 : p->outputs;
-        int8_t *to = y;
+        int32_t at = 0;
         for (int32_t i = 0; i < 4 * p->y_width; i++) {
             sums[i] = scratch[i >> 2];
         }
         w = sum_up(p, x, w, sums);
         for (int32_t i = 0; i < p->y_width; i++) {
-            mcu_store_s8(&outputs, &sums[4 * i], to, first, next);
-            to += p->y_step;
+            mcu_store_s8(&outputs, &sums[4 * i], &y[at], first, next);
+            at += p->y_step;
         }
     }
 }

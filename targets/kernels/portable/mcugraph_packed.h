@@ -23,7 +23,7 @@ struct mcu_conv_packed_s8 {
     int32_t x_channels;
     int32_t y_width;
     int32_t y_channels;
-    int32_t y_step; /* from a pixel of y to the next */
+    int32_t y_step;
     int32_t groups;
     int32_t group_inputs;  /* x_channels / groups */
     int32_t group_outputs; /* y_channels / groups */
@@ -59,7 +59,7 @@ struct mcu_dense_packed_s8 {
     int32_t y_depth;
     int32_t x_width; /* pixels a row */
     int32_t y_width;
-    int32_t y_step; /* from a pixel of y to the next */
+    int32_t y_step;
     int32_t stride_height;
     int32_t stride_width;
     int32_t inputs;

@@ -96,7 +96,7 @@ class _Search:
 
     def _sketched(self, sketch: Sketch, repeat: Repeat) -> Sketch | None:
         """The sketch after a repeat, if it may be made."""
-        more = sum(sketch.works[name] for name in repeat.steps)
+        more = sum(sketch.works.get(name, 0) for name in repeat.steps)
         if sketch.work + more > self._limit or self._sketches <= 0:
             return None
         self._sketches -= 1
@@ -139,7 +139,9 @@ def _options(sketch: Sketch) -> list[Repeat]:
         if name in sketch.graph.producers and name not in sketch.graph.outputs
         for option in moment.options(name, size)
     ]
-    found.sort(key=lambda option: (-option[0], sum(sketch.works[n] for n in option[1].steps)))
+    found.sort(
+        key=lambda option: (-option[0], sum(sketch.works.get(n, 0) for n in option[1].steps))
+    )
     return [repeat for _, repeat in found[:OPTIONS]]
 
 
@@ -149,7 +151,6 @@ class _Moment:
     def __init__(self, sketch: Sketch) -> None:
         self._sketch, self._graph = sketch, sketch.graph
         self._place = {step.name: at for at, step in enumerate(self._graph.steps)}
-        self._section = {name: at for at, part in enumerate(sketch.sections) for name in part}
         self._last: dict[str, int] = {}
         for step in self._graph.steps:
             for name in self._graph.activations(step):
@@ -163,8 +164,6 @@ class _Moment:
         readers = sorted(self._graph.consumers.get(tensor, ()), key=self._number)
         for first in range(1, len(readers)):
             late = readers[first:]
-            if any(step.name not in self._section for step in late):
-                continue
             for steps, leaves in self._ways(tensor, late[0]):
                 saving = size - share * sum(self._graph.tensors[name].bytes for name in leaves)
                 yield saving, self._repeat(tensor, late, steps)
@@ -173,7 +172,7 @@ class _Moment:
         """The last steps that lead to a tensor, and what must be kept for them: more and more."""
         steps = {self._graph.producers[tensor].name: self._graph.producers[tensor]}
         for _ in range(DEPTH):
-            if any(name not in self._section or len(s.outputs) > 1 for name, s in steps.items()):
+            if any(map(self._is_bound, steps.values())):
                 return
             leaves = self._leaves(steps.values(), reader)
             yield steps, leaves
@@ -181,6 +180,10 @@ class _Moment:
             if not sources:
                 return
             steps = steps | {step.name: step for step in sources}
+
+    def _is_bound(self, step: Step) -> bool:
+        """Whether no copy of a step helps: a view has no bytes; some have several results."""
+        return len(step.outputs) > 1 or step.output in self._sketch.layouts.views
 
     def _repeat(self, tensor: str, late: Sequence[Step], steps: Mapping[str, Step]) -> Repeat:
         names = sorted(steps, key=lambda name: self._place[name])

@@ -6,7 +6,7 @@ step runs in the group of its reader where that runs row by row, else by itself 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from mcugraph.fuse import Fuser
@@ -16,10 +16,12 @@ from mcugraph.layout import Layouts, layouts_of
 from mcugraph.lower import lower
 from mcugraph.lower.call import Call, Site
 from mcugraph.lower.model import lower_model
-from mcugraph.plan import Plan
+from mcugraph.parts import joined, place_parts
+from mcugraph.plan import MANY, Plan
 from mcugraph.repeat import Repeat, with_repeat
 from mcugraph.tasks import lives_of, tasks_of, with_source
 
+Sections = tuple[tuple[str, ...], ...]
 Calls = dict[tuple[str, tuple[str, ...]], tuple[Call, ...]]
 
 
@@ -27,12 +29,14 @@ Calls = dict[tuple[str, tuple[str, ...]], tuple[Call, ...]]
 class Sketch:
     """Steps in an order, the names of those of each section, and the bytes that they need.
 
+    Concatenations in `joins` have their operands computed in place, where that can be done;
     `alive` are the tensors in memory at the first of the highest peaks, and their bytes there.
     """
 
     graph: Graph
     layouts: Layouts
-    sections: tuple[tuple[str, ...], ...]
+    sections: Sections
+    joins: frozenset[str]
     works: Mapping[str, int]
     peaks: tuple[int, ...]
     alive: Mapping[str, int]
@@ -64,7 +68,8 @@ class Sketcher:
     def first(self, plan: Plan) -> Sketch:
         """The sketch of a plan."""
         sections = tuple(tuple(step.name for step in part.steps) for part in plan.sections)
-        found = self._sketch(in_order(plan), sections)
+        joins = frozenset(joined(plan.graph, plan.layouts))
+        found = self._sketch(in_order(plan), sections, joins)
         assert found is not None, "the sections of a plan can run"
         return found
 
@@ -72,17 +77,19 @@ class Sketcher:
         """The sketch after a repeat; None where its steps cannot run with their readers."""
         graph, copy = with_repeat(sketch.graph, repeat)
         copies = tuple(graph.producers[name].name for name in copy.names.values())
-        at = next(at for at, part in enumerate(sketch.sections) if {*part} & {*repeat.readers})
-        part = sketch.sections[at]
-        parts: list[tuple[str, ...]] = [*((name,) for name in copies), part]
-        if len(part) > 1:
-            first = next(place for place, name in enumerate(part) if name in repeat.readers)
-            parts = [(*part[:first], *copies, *part[first:])]
-        return self._sketch(graph, (*sketch.sections[:at], *parts, *sketch.sections[at + 1 :]))
+        sections = _inserted(sketch, copies, repeat.readers)
+        if sections is None:
+            return None
+        near = {*copies, *repeat.readers} if len(graph.steps) <= MANY else set[str]()
+        return self._sketch(graph, sections, sketch.joins | near)
 
-    def _sketch(self, graph: Graph, sections: tuple[tuple[str, ...], ...]) -> Sketch | None:
+    def _sketch(self, graph: Graph, sections: Sections, joins: frozenset[str]) -> Sketch | None:
         layouts = layouts_of(graph)
         calls = {step.name: self._lowered(graph, layouts, step) for step in graph.steps}
+        layouts, calls = place_parts(graph, layouts, calls, joins)
+        working = [tuple(name for name in part if calls[name]) for part in sections]
+        # Where the input is pushed, its rows may be a section of their own.
+        sections = tuple(p for at, p in enumerate(working) if p or (self._pushed and not at))
         numbers = {step.name: at for at, step in enumerate(graph.steps)}
         order = [numbers[name] for part in sections for name in part]
         tasks, lives = tasks_of(graph, layouts, calls, order), lives_of(graph, layouts, order)
@@ -102,7 +109,7 @@ class Sketcher:
             for name, step in ((graph.steps[at].name, graph.steps[at]) for at in order)
         }
         peaks = tuple(group.peak for group in groups)
-        sketch = Sketch(graph, layouts, sections, works, peaks, {})
+        sketch = Sketch(graph, layouts, sections, joins, works, peaks, {})
         if not groups:
             return sketch
         group = groups[sketch.highest]
@@ -113,6 +120,23 @@ class Sketcher:
         if key not in self._calls:
             self._calls[key] = lower(Site(graph, step, layouts))
         return self._calls[key]
+
+
+def _inserted(sketch: Sketch, copies: tuple[str, ...], readers: Container[str]) -> Sections | None:
+    """The sections with copies in front of the first reader, or of what works after it."""
+    section = {name: at for at, part in enumerate(sketch.sections) for name in part}
+    names = [step.name for step in sketch.graph.steps]
+    first = next(place for place, name in enumerate(names) if name in readers)
+    near = next((name for name in names[first:] if name in section), None)
+    if near is None:
+        return None
+    at = section[near]
+    part = sketch.sections[at]
+    parts: list[tuple[str, ...]] = [*((name,) for name in copies), part]
+    if len(part) > 1:
+        place = part.index(near)
+        parts = [(*part[:place], *copies, *part[place:])]
+    return (*sketch.sections[:at], *parts, *sketch.sections[at + 1 :])
 
 
 def _alive(lives: Mapping[str, Life], group: Group, rings: Mapping[str, int]) -> dict[str, int]:

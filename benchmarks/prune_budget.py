@@ -17,13 +17,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import bases
 import torch
 import torch_pruning
+from budget_table import RESULTS, results, table
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +31,6 @@ from mcugraph.prune.export import from_torch
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.rules import Rules, Schedule
 
-RESULTS = Path(__file__).parent / "results" / "prune_budget.json"
 SEEDS = (0, 1, 2)
 TEMPERATURE = 4.0
 VARIANTS = (
@@ -207,10 +205,31 @@ def _thinned(task: Task, macs: int, *, uniform: bool) -> nn.Module:
         iterative_steps=190,
         ignored_layers=[model.fc],
     )
-    counted = torch_pruning.utils.count_ops_and_params
-    while counted(model, task.example)[0] > macs:
+    while _macs(model, task.example) > macs:
         tool.step()
     return model.train()
+
+
+def _macs(model: nn.Module, example: Tensor) -> int:
+    """Multiply-accumulates as the compiler counts them: of weights, and of the mean at the end."""
+    counts = []
+
+    def count(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pixels = output.numel() // part.weight.shape[0]
+        counts.append(part.weight.numel() * pixels)
+        if isinstance(part, nn.Conv2d):
+            last[:] = [output.numel()]
+
+    last = [0]
+    hooks = [
+        part.register_forward_hook(count)
+        for part in model.modules()
+        if isinstance(part, nn.Conv2d | nn.Linear)
+    ]
+    model.eval()(example)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts) + last[0]
 
 
 def _train(task: Task, run: Run) -> None:
@@ -260,31 +279,6 @@ def _batches(task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         for chosen in torch.randperm(len(labels), generator=random).split(task.batch):
             yield task.augmented(images[chosen], random), labels[chosen]
-
-
-def results() -> dict[str, Any]:
-    """The figures so far, by network, share, variant and seed."""
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-
-
-def table() -> str:
-    """Accuracy by network, share and variant: mean and spread over the seeds."""
-    lines = [
-        "| network | MACs left | variant | accuracy | spread | CPU s |",
-        "| --- | --: | --- | --: | --: | --: |",
-    ]
-    for name, shares in results().items():
-        for share, variants in shares.items():
-            for variant, seeds in variants.items():
-                runs = list(seeds.values())
-                scores = [each["accuracy"] for each in runs]
-                spread = f"±{stdev(scores):.1f}" if len(scores) > 1 else "-"
-                cells = (
-                    f"{name} | {float(share):.0%} | {variant} | {mean(scores):.1f}% | {spread} | "
-                    f"{mean(each['seconds'] for each in runs):.0f}"
-                )
-                lines.append(f"| {cells} |")
-    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import budget_table
+import pruning_table
 from peers import PEERS, PUBLISHED, TFLM_ARENA
 
 from mcugraph import passes, targets
@@ -19,6 +21,7 @@ from mcugraph.lower import LOWERINGS
 
 README = Path(__file__).parents[1] / "README.md"
 PASSES_PAGE = README.parent / "docs" / "passes.md"
+MEASURED_PAGE = README.parent / "docs" / "measured.md"
 CONFORMANCE = README.parent / "tests" / "golden" / "test_conformance" / "test_passed.txt"
 RESULTS = Path(__file__).parent / "results" / "mlperf.json"
 FIRST_COMMAND = "mcugraph optimize examples/digits.onnx --target cortex-m0"
@@ -40,7 +43,7 @@ def results() -> Results:
 
 def pages() -> tuple[Path, ...]:
     """The files that have tables."""
-    return README, PASSES_PAGE
+    return README, PASSES_PAGE, MEASURED_PAGE
 
 
 def write() -> None:
@@ -253,6 +256,9 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "summary": _summary,
     "models": _models,
     "memory": _memory,
+    "pruning": lambda _: pruning_table.matrix(pruning_table.results()),
+    "pruned-memory": lambda _: pruning_table.memory(pruning_table.results()),
+    "prune-budget": lambda _: budget_table.table(),
 }
 
 

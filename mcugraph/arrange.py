@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mcugraph.fuse import Fuser
 from mcugraph.group import Group, Life, Task, ring_bytes
-from mcugraph.memory import NODES, TRIES, Buffer, MemoryPlan, plan_memory
+from mcugraph.memory import QUICK, Buffer, Effort, Improve, MemoryPlan, plan_memory
 from mcugraph.stream import Trace
 
 # Working memory, which may hold 32-bit sums, starts at a multiple of this.
@@ -58,8 +58,8 @@ def _footprint(
     ways = [{pair.gap_below() for pair in pairs}]
     if group.up is not None:
         ways.append({pair.gap_above() for pair in pairs})
-    effort = NODES // 10, TRIES // 10
-    return min(plan_memory(buffers, free | dict(w), group.peak, *effort).arena for w in ways)
+    effort = Effort(QUICK.tries // 10, QUICK.nodes // 10)
+    return min(plan_memory(buffers, free | dict(w), group.peak, effort).arena for w in ways)
 
 
 def arrange(
@@ -67,6 +67,7 @@ def arrange(
     lives: Mapping[str, Life],
     groups: Sequence[Group],
     aligns: Mapping[str, int],
+    improve: Improve | None = None,
 ) -> Arrangement:
     """Place tensors, rings and working memory, and give every group a direction.
 
@@ -81,7 +82,7 @@ def arrange(
         for place, group in enumerate(pairs):
             for pair in group:
                 gaps |= pair.gaps(both=place not in held)
-        memory = plan_memory(buffers, gaps, bound)
+        memory = plan_memory(buffers, gaps, bound, Effort(improve=improve))
         wishes = [{pair.upwards(memory) for pair in group} - {None} for group in pairs]
         torn = {place for place, wish in enumerate(wishes) if len(wish) > 1}
         if not torn:

@@ -18,13 +18,30 @@ def check_plan(plan: Plan) -> None:
     if plan.progress is None:
         for name in plan.graph.inputs:
             shadow.fill(name)
-    for event in _events(plan):
-        if isinstance(event, int):
-            shadow.push(plan.graph.inputs[0], event)
-        else:
-            shadow.run(event)
+    for number, section in enumerate(plan.sections):
+        for event in _events(plan, section):
+            if isinstance(event, int):
+                shadow.push(plan.graph.inputs[0], event)
+            else:
+                shadow.run(event)
+        if number == plan.leaving:
+            _check_exit(plan, number, shadow)
     for name in plan.graph.outputs:
         shadow.need(name)
+
+
+def _check_exit(plan: Plan, number: int, shadow: Shadow) -> None:
+    """Whether the exit's probabilities are there, and nothing ran that they do not need."""
+    assert plan.graph.exit is not None, "an end without an exit"
+    shadow.need(plan.graph.exit.tensor)
+    ran = {step.name for section in plan.sections[: number + 1] for step in section.steps}
+    needed, pending = set[str](), [plan.graph.exit.tensor]
+    while pending:
+        step = plan.graph.producers.get(pending.pop())
+        if step is not None and step.name not in needed:
+            needed.add(step.name)
+            pending += step.inputs
+    assert ran <= needed, f"{', '.join(sorted(ran - needed))} run before the early exit"
 
 
 def _placed(plan: Plan, name: str) -> Placed:
@@ -50,22 +67,21 @@ def _joins(plan: Plan) -> dict[str, Join]:
     return joins
 
 
-def _events(plan: Plan) -> Iterator[Event | int]:
+def _events(plan: Plan, section: Section) -> Iterator[Event | int]:
     """Every call, and the number of each row of the input that is pushed."""
-    for section in plan.sections:
-        rows = [plan.calls[step.name][0].rows for step in section.steps]
-        if not section.events:
-            yield from _events_alone(plan, section)
-        done = [0] * (len(rows) + 1)
-        for index in section.events:
-            if index == len(rows):
-                yield done[index]
-                done[index] += 1
-                continue
-            row = rows[index] - 1 - done[index] if section.upwards else done[index]
+    rows = [plan.calls[step.name][0].rows for step in section.steps]
+    if not section.events:
+        yield from _events_alone(plan, section)
+    done = [0] * (len(rows) + 1)
+    for index in section.events:
+        if index == len(rows):
+            yield done[index]
             done[index] += 1
-            step = section.steps[index]
-            yield from (_event(plan, step, call, row) for call in plan.calls[step.name])
+            continue
+        row = rows[index] - 1 - done[index] if section.upwards else done[index]
+        done[index] += 1
+        step = section.steps[index]
+        yield from (_event(plan, step, call, row) for call in plan.calls[step.name])
 
 
 def _events_alone(plan: Plan, section: Section) -> Iterator[Event]:

@@ -1,12 +1,14 @@
-"""The commands of pruning: groups, cuts, prune, split."""
+"""The commands of pruning: groups, cuts, prune, split, fit."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import onnx
 import typer
+from rich.console import Console
 
 from mcugraph.artifact import expect_file, make_folder, write_all, write_models
 from mcugraph.cost import Cost, cost_of
@@ -15,10 +17,25 @@ from mcugraph.decision import Decision
 from mcugraph.errors import UnsupportedError
 from mcugraph.groups import find_groups
 from mcugraph.optimize import Settings, foldable, loaded
-from mcugraph.options import Dims, Json, Model, console, dims_of, print_json, progress, relative
+from mcugraph.options import (
+    OVER_BUDGET,
+    WRONG,
+    Dims,
+    Json,
+    Model,
+    Out,
+    console,
+    dims_of,
+    print_json,
+    progress,
+    relative,
+)
 from mcugraph.passes import split_model
+from mcugraph.passes.cluster_weights import clusterable
 from mcugraph.prune.complexity import plan_by_complexity
+from mcugraph.ranks import choose_ranks
 from mcugraph.show_cuts import print_cuts
+from mcugraph.show_fit import FitDisplay, print_outcome
 from mcugraph.show_groups import print_groups
 
 app = typer.Typer()
@@ -27,6 +44,16 @@ OptionalTarget = Annotated[
     str | None, typer.Option("--target", "-t", help="A target's name, or the path of a TOML file.")
 ]
 Written = Annotated[Path, typer.Option("--out", "-o", help="The ONNX file to write.")]
+Deciding = Annotated[
+    Path | None, typer.Option("--decision", help="What stays, where to cut, which head.")
+]
+By = Annotated[
+    str | None, typer.Option(help="Remove channels by params, flops or memory, untrained.")
+]
+Ranks = Annotated[str | None, typer.Option(help="Factorise layers to save macs, flash or params.")]
+Codebook = Annotated[
+    int | None, typer.Option(help="Give every layer so few weight values: 2 to 16.")
+]
 PLANNED_FOR = "cortex-m0"
 
 
@@ -74,36 +101,40 @@ def cuts(
 def prune(
     model: Model,
     out: Written,
-    decision: Annotated[
-        Path | None, typer.Option(help="A decision: what stays, where to cut, which head.")
-    ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="No decision yet: draw one by params, flops or memory.")
-    ] = None,
+    decision: Deciding = None,
+    by: By = None,
+    ranks: Ranks = None,
+    codebook: Codebook = None,
     keep: Annotated[
-        float, typer.Option(help="What --by leaves of it: a share up to 1, or a number.")
+        float, typer.Option(help="What --by or --ranks leaves: a share up to 1, or a number.")
     ] = 0.5,
     mode: Annotated[str, typer.Option(help="--by: random, greedy or uniform.")] = "random",
     seed: Annotated[int, typer.Option(min=0, help="--by: the seed of the draw.")] = 0,
     save: Annotated[
-        Path | None, typer.Option(help="Write the decision that --by made to this file.")
+        Path | None, typer.Option(help="Write the decision that was made to this file.")
     ] = None,
     dim: Dims = None,
 ) -> None:
-    """Apply a decision to a model, trained weights and all; or draw one before training."""
-    if (decision is None) == (by is None):
-        raise ValueError("write either --decision FILE, or --by params, flops or memory")
+    """Apply a decision to a model, trained weights and all; or make one before training."""
+    asked = {"--decision": decision, "--by": by, "--ranks": ranks, "--codebook": codebook}
+    given = [option for option, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"write one of {', '.join(asked)}; given: {', '.join(given) or 'none'}")
     _expect_apart(
         [path for path in (out, save) if path], [path for path in (model, decision) if path]
     )
     own = _own(model, dim)
-    if decision is not None:
-        chosen = Decision.load(decision)
-    else:
-        with progress("choosing channels"):
-            chosen = plan_by_complexity(own, by or "", keep, seed=seed, mode=mode)
-    pruned = chosen.apply(own)
-    lines = _compared(own, pruned)
+    with progress("deciding"):
+        if decision is not None:
+            chosen = Decision.load(decision)
+        elif by is not None:
+            chosen = plan_by_complexity(own, by, keep, seed=seed, mode=mode)
+        elif ranks is not None:
+            chosen = Decision(ranks=choose_ranks(own, ranks, keep))
+        else:
+            chosen = Decision(codebooks=dict.fromkeys(clusterable(own), codebook or 0))
+        pruned = chosen.apply(own)
+        lines = _compared(own, pruned)
     files = {out: pruned.SerializeToString(deterministic=True)}
     write_all(files if save is None else files | {save: chosen.dumps().encode()})
     for line in [*lines, f"wrote {relative(out)}"]:
@@ -125,6 +156,33 @@ def split(
     _expect_apart(list(files), [model])
     write_models(files)
     console().print(f"wrote {' and '.join(str(relative(path)) for path in files)}")
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="A Python file with a function recipe().")],
+    budget: Annotated[str, typer.Option(help="Limits such as ram=12KB,flash=64KB,macs=3M.")],
+    target: OptionalTarget = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Overrule the recipe's.")] = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after a kill.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network until its C keeps a budget: pruned, quantised, compiled and verified."""
+    # torch takes seconds to load, and may not be installed: only this command needs it.
+    own = import_module("mcugraph.prune.recipe")
+    with FitDisplay(Console(stderr=True)) as tell:
+        outcome = own.run_recipe(recipe, own.Wish(budget, target, epochs, out, resume), tell)
+    if outcome is None:
+        return
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print_outcome(outcome, console())
+    if not outcome.met:
+        raise typer.Exit(OVER_BUDGET)
+    if not outcome.verified:
+        raise typer.Exit(WRONG)
 
 
 def _expect_apart(written: list[Path], read: list[Path]) -> None:

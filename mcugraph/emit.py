@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mcugraph import header
 from mcugraph.ctext import Names, array, comment, number
+from mcugraph.exit_text import result, returned
 from mcugraph.graph import Step
 from mcugraph.lower.call import Call
 from mcugraph.plan import Plan
@@ -133,11 +134,11 @@ def _body(plan: Plan, constants: _Constants) -> list[str]:
     definitions, statements = section_calls(plan, constants.struct)
     run = ["    int8_t *const a = arena;", "    (void)a;", *statements]
     if plan.progress is None:
-        functions = _function(f"void {name}_run_at(void *arena)", run)
+        functions = _function(f"{result(plan)} {name}_run_at(void *arena)", run)
     else:
-        functions = _function(f"static void {name}_finish(void *arena)", run)
+        functions = _function(f"static {result(plan)} {name}_finish(void *arena)", run)
         functions += push_functions(plan, constants.struct)
-    infer = f"void {name}_infer_at(void *arena, {header.infer_arguments(plan)})"
+    infer = f"{result(plan)} {name}_infer_at(void *arena, {header.infer_arguments(plan)})"
     ports = [line for port, const in _ports(plan) for line in _port_at(plan, port, const)]
     return [*definitions, *ports, *functions, *_function(infer, header.infer_copies(plan))]
 
@@ -166,11 +167,13 @@ def _static_interface(plan: Plan) -> list[str]:
         head = f"{const}{port.c_type} *{name}_{port.c_name}(void)"
         lines += _function(head, [f"    return {name}_{port.c_name}_at(&{arena});"])
     if plan.progress is None:
-        lines += _function(f"void {name}_run(void)", [f"    {name}_run_at(&{arena});"])
+        run = f"    {returned(plan)}{name}_run_at(&{arena});"
+        lines += _function(f"{result(plan)} {name}_run(void)", [run])
     else:
         lines += push_static(plan)
-    infer = f"    {name}_infer_at(&{arena}, {header.infer_names(plan)});"
-    return lines + _function(f"void {name}_infer({header.infer_arguments(plan)})", [infer])
+    infer = f"    {returned(plan)}{name}_infer_at(&{arena}, {header.infer_names(plan)});"
+    head = f"{result(plan)} {name}_infer({header.infer_arguments(plan)})"
+    return lines + _function(head, [infer])
 
 
 def _cmake(name: str, sources: list[str]) -> str:

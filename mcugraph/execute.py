@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -34,8 +35,8 @@ class Executor(Protocol):
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes into the arena."""
 
-    def run(self, watch: Watch | None, image: bytes = b"") -> None:
-        """Run one inference, on an image where the input is pushed."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> int:
+        """Run one inference, on an image where the input is pushed; 1 if it left early."""
 
 
 class OnHost:
@@ -44,10 +45,11 @@ class OnHost:
     def __init__(self, sources: Sources, arena: int, folder: Path) -> None:
         name, ports = sources.name, sources.ports
         written = sources.write(folder, {"mcu_watch.c": _WATCH})
-        options = build.Options(defines=(f"{name.upper()}_HOOK(step)={_HOOK}",), includes=(folder,))
+        options = build.Options(defines=sources.defines(_HOOK), includes=(folder,))
         self._library = ctypes.CDLL(str(build.build_shared(written, folder / "model.so", options)))
         self._outputs = [ctypes.create_string_buffer(n) for n in ports.outputs] if ports else []
         self._run = getattr(self._library, f"{name}_{'infer' if ports else 'run'}_at")
+        self._run.restype = ctypes.c_int if sources.has_exit else None
         self._arena = ctypes.create_string_buffer(max(arena, 1))
 
     def read(self, offset: int, size: int) -> bytes:
@@ -58,12 +60,12 @@ class OnHost:
         """Put bytes into the arena."""
         ctypes.memmove(ctypes.addressof(self._arena) + offset, data, len(data))
 
-    def run(self, watch: Watch | None, image: bytes = b"") -> None:
-        """Run one inference, on an image where the input is pushed."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> int:
+        """Run one inference, on an image where the input is pushed; 1 if it left early."""
         kind = ctypes.CFUNCTYPE(None, ctypes.c_int32)
         callback = kind(watch) if watch is not None else kind()
         self._library.mcu_watch_by(callback)
-        self._run(self._arena, *([image, *self._outputs] if self._outputs else []))
+        return self._run(self._arena, *([image, *self._outputs] if self._outputs else [])) or 0
 
 
 class OnEmulator:
@@ -73,7 +75,7 @@ class OnEmulator:
         name = sources.name
         program = build_measured(sources, target, folder, compiler)
         self._machine = Machine(program, target)
-        self._name, self._ports = name, sources.ports
+        self._name, self._ports, self._has_exit = name, sources.ports, sources.has_exit
         self._arena = self._machine.address(f"{name}_arena")
 
     def read(self, offset: int, size: int) -> bytes:
@@ -84,12 +86,11 @@ class OnEmulator:
         """Put bytes into the arena."""
         self._machine.write(self._arena + offset, data)
 
-    def run(self, watch: Watch | None, image: bytes = b"") -> None:
-        """Run one inference, on an image where the input is pushed."""
+    def run(self, watch: Watch | None, image: bytes = b"") -> int:
+        """Run one inference, on an image where the input is pushed; 1 if it left early."""
         if self._ports is not None:
             self._machine.write("mcu_in", image)
-        if watch is None:
-            call_model(self._machine, self._name, self._ports)
-            return
-        with self._machine.watching(STEP_LABEL, watch):
-            call_model(self._machine, self._name, self._ports)
+        watching = nullcontext() if watch is None else self._machine.watching(STEP_LABEL, watch)
+        with watching:
+            found = call_model(self._machine, self._name, self._ports)
+        return found.result if self._has_exit else 0

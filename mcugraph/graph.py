@@ -102,6 +102,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class EarlyExit:
+    """An output of probabilities: where one of them reaches `threshold`, the run may end there."""
+
+    tensor: str
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Graph:
     """Steps in file order over tensors; `interface` maps inputs and outputs to their ONNX names."""
 
@@ -111,6 +119,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     interface: Mapping[str, str]
+    exit: EarlyExit | None = None
 
     def activations(self, step: Step) -> tuple[str, ...]:
         """The step's inputs that are computed at run time."""
@@ -146,6 +155,14 @@ class Graph:
                 if name in self.producers:
                     dag.add_edge(self.producers[name].name, step.name, tensor=name)
         return dag
+
+    @cached_property
+    def before_exit(self) -> frozenset[str]:
+        """The names of all steps that the early exit needs; none without one."""
+        if self.exit is None:
+            return frozenset()
+        last = self.producers[self.exit.tensor].name
+        return frozenset({last, *nx.ancestors(self.dag, last)})
 
     def __str__(self) -> str:
         """The golden form: one line a step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcugraph import exit_text
 from mcugraph.ctext import C_TYPES, Names, comment, identifier, number
 from mcugraph.graph import Tensor
 from mcugraph.plan import Plan
@@ -100,6 +101,7 @@ def header(plan: Plan) -> str:
             f"#define {name.upper()}_ARENA_BYTES {max(plan.memory.arena, 1)}",
             "",
             *(line for port in ports for line in _constants(plan, port)),
+            *_exit(plan),
             *_prototypes(plan),
             "#ifdef __cplusplus",
             "}",
@@ -125,44 +127,50 @@ def _constants(plan: Plan, port: Port) -> list[str]:
     return [*lines, ""]
 
 
+def _exit(plan: Plan) -> list[str]:
+    """What the early exit is, if there is one."""
+    own = None if plan.graph.exit is None else plan.graph.exit.tensor
+    names = (f"{plan.name}_{port.c_name}" for port in outputs(plan) if port.tensor.name == own)
+    return [line for name in names for line in exit_text.constants(plan, name)]
+
+
 def _prototypes(plan: Plan) -> list[str]:
     if plan.progress is not None:
         return _push_prototypes(plan)
-    name = plan.name
+    name, kind = plan.name, exit_text.result(plan)
     lines = ["/* Write the input there, run, read the output there: all on one static arena. */"]
     lines += [f"{p.c_type} *{name}_{p.c_name}(void);" for p in inputs(plan)]
-    lines += [f"void {name}_run(void);"]
+    lines += [f"{kind} {name}_run(void);"]
     lines += [f"const {p.c_type} *{name}_{p.c_name}(void);" for p in outputs(plan)]
     lines += ["", "/* The same with copies of input and output. */"]
-    lines += [f"void {name}_infer({infer_arguments(plan)});"]
+    lines += [f"{kind} {name}_infer({infer_arguments(plan)});"]
     lines += ["", "/* The same on an arena of yours: reentrant. */"]
     lines += [f"{p.c_type} *{name}_{p.c_name}_at(void *arena);" for p in inputs(plan)]
-    lines += [f"void {name}_run_at(void *arena);"]
+    lines += [f"{kind} {name}_run_at(void *arena);"]
     lines += [f"const {p.c_type} *{name}_{p.c_name}_at(const void *arena);" for p in outputs(plan)]
-    lines += [f"void {name}_infer_at(void *arena, {infer_arguments(plan)});", ""]
+    lines += [f"{kind} {name}_infer_at(void *arena, {infer_arguments(plan)});", ""]
     return lines
 
 
 def _push_prototypes(plan: Plan) -> list[str]:
     name, (port,) = plan.name, inputs(plan)
     prefix = f"{name}_{port.c_name}".upper()
-    results = outputs(plan)
+    results, kind = outputs(plan), exit_text.result(plan)
     return [
-        "/* Push the rows of the input one after the other; 1 comes back with the last of them:",
-        "   then the output is there, until the next row is pushed. */",
+        *exit_text.push_note(plan),
         f"#define {prefix}_ROWS {plan.rows(port.tensor.name)}",
         f"#define {prefix}_ROW_BYTES {row_bytes(plan, port)}",
         f"int {name}_push_row(const {port.c_type} *row);",
         *(f"const {p.c_type} *{name}_{p.c_name}(void);" for p in results),
         "",
         "/* The same with all rows at once, and a copy of the output. */",
-        f"void {name}_infer({infer_arguments(plan)});",
+        f"{kind} {name}_infer({infer_arguments(plan)});",
         "",
         "/* The same on an arena of yours, to be started before its first row: reentrant. */",
         f"void {name}_start_at(void *arena);",
         f"int {name}_push_row_at(void *arena, const {port.c_type} *row);",
         *(f"const {p.c_type} *{name}_{p.c_name}_at(const void *arena);" for p in results),
-        f"void {name}_infer_at(void *arena, {infer_arguments(plan)});",
+        f"{kind} {name}_infer_at(void *arena, {infer_arguments(plan)});",
         "",
     ]
 
@@ -186,26 +194,24 @@ def infer_copies(plan: Plan) -> list[str]:
         f"    memcpy({name}_{p.c_name}_at(arena), {_argument(p, 'in')}, {p.tensor.bytes});"
         for p in inputs(plan)
     ]
-    before.append(f"    {name}_run_at(arena);")
+    before.append(f"    {exit_text.kept(plan)}{name}_run_at(arena);")
     if plan.progress is not None:
         before = _push_all(plan)
-    after = [
-        f"    memcpy({_argument(p, 'out')}, {name}_{p.c_name}_at(arena), {p.tensor.bytes});"
+    after = {
+        p.tensor.name: f"memcpy({_argument(p, 'out')}, {name}_{p.c_name}_at(arena), "
+        f"{p.tensor.bytes});"
         for p in outputs(plan)
-    ]
-    return [*before, *after]
+    }
+    return [*before, *exit_text.copies(plan, after)]
 
 
 def _push_all(plan: Plan) -> list[str]:
     name, (port,) = plan.name, inputs(plan)
     rows = plan.rows(port.tensor.name)
     step = port.tensor.size // rows
-    return [
-        f"    {name}_start_at(arena);",
-        f"    for (int32_t row = 0; row < {rows}; row++) {{",
-        f"        (void){name}_push_row_at(arena, {_argument(port, 'in')} + row * {step});",
-        "    }",
-    ]
+    loop = f"for (int32_t row = 0; row < {rows}; row++)"
+    push = f"{name}_push_row_at(arena, {_argument(port, 'in')} + row * {step})"
+    return [f"    {name}_start_at(arena);", *exit_text.push_all(plan, loop, push)]
 
 
 def infer_names(plan: Plan) -> str:

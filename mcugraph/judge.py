@@ -15,6 +15,7 @@ import onnx
 
 from mcugraph.artifact import read_report
 from mcugraph.execute import Executor, OnEmulator, OnHost
+from mcugraph.exit_check import ExitCheck, Gate, check_exit
 from mcugraph.load import load
 from mcugraph.measure import Ports, Sources, can_measure, roomy
 from mcugraph.observe import Subject
@@ -51,6 +52,7 @@ class Verification:
 
     `own_steps` are those of the whole run, each on what the C itself gave it to read; they are
     asked only where the outputs of the model differ in more elements than promised.
+    `exit` says so of the early exit; all else is of the whole network.
     `accuracy` is (ours, onnxruntime's) where labels were given; `fingerprint` is a hash of the
     outputs of the C: equal where two machines computed the same bytes.
     """
@@ -66,11 +68,13 @@ class Verification:
     accuracy: tuple[float, float] | None
     fingerprint: str
     divergence: Divergence | None
+    exit: ExitCheck | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every step and the whole model are as good as promised."""
-        return all(step.ok for step in self.steps) and self.ok_end_to_end
+        """Whether every step, the early exit and the whole model are as good as promised."""
+        leaves = self.exit is None or self.exit.ok
+        return all(step.ok for step in self.steps) and leaves and self.ok_end_to_end
 
     @property
     def ok_end_to_end(self) -> bool:
@@ -109,15 +113,20 @@ def verify(model: str | Path, folder: str | Path, question: Question | None = No
     feeds = samples(judge, question.data, question.count)
     truths = [{**feed, **oracle.run(feed)} for feed in feeds]
     theirs = [judge.run(feed) for feed in feeds]
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        _executor(report, files, question, Path(scratch)) as executor,
-    ):
+    with tempfile.TemporaryDirectory() as scratch:
+        executor = _executor(report, files, question, Path(scratch, "whole"), leaves=False)
         steps = compare_steps(subject, executor, truths)
         ours = [run_model(subject, executor, truth) for truth in truths]
         found = bisect(subject, executor, truths) if question.bisect else None
         pairs = list(zip(ours, theirs, strict=True))
         result = _verification(report, question, steps, pairs, found)
+        with _intact(Path(folder)):
+            gate = Gate.of(report)
+        if gate is not None:
+            leaving = _executor(report, files, question, Path(scratch, "exit"))
+            runs = list(zip(truths, ours, theirs, strict=True))
+            checked = check_exit(subject, leaving, gate, runs, labels(question.data))
+            result = replace(result, exit=checked)
         if result.ok_end_to_end or not _same_model(truths, theirs):
             return result
         made = [name for step in subject.steps for name in step.outputs]
@@ -184,15 +193,21 @@ def _optimized(folder: Path, report: Mapping[str, Any]) -> onnx.ModelProto:
     return load(path)
 
 
-@contextmanager
 def _executor(
-    report: Mapping[str, Any], files: Mapping[str, str], question: Question, scratch: Path
-) -> Iterator[Executor]:
-    arena = report["ram"]["arena"]
-    sources = Sources(report["model"], files, _ports(report))
+    report: Mapping[str, Any],
+    files: Mapping[str, str],
+    question: Question,
+    scratch: Path,
+    *,
+    leaves: bool = True,
+) -> Executor:
+    """The compiled C; without its early exit unless it `leaves`."""
+    scratch.mkdir()
+    arena, name = report["ram"]["arena"], report["model"]
+    never = None if leaves or not report.get("exit") else f"{name.upper()}_EXIT_NEVER"
+    sources = Sources(name, files, _ports(report), never)
     if question.on == "host":
-        yield OnHost(sources, arena, scratch)
-        return
+        return OnHost(sources, arena, scratch)
     if question.on != "emulator":
         raise ValueError(f"--on {question.on}: there are host and emulator")
     target = load_target(question.target or report["target"])
@@ -203,7 +218,7 @@ def _executor(
         )
     flash = report["flash"]["weights"] + report["flash"]["tables"]
     machine = roomy(target, arena, flash)
-    yield OnEmulator(sources, machine, scratch, question.compiler)
+    return OnEmulator(sources, machine, scratch, question.compiler)
 
 
 def _ports(report: Mapping[str, Any]) -> Ports | None:

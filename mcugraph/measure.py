@@ -13,6 +13,7 @@ import numpy as np
 from mcugraph import build, elf
 from mcugraph.counts import Counts, Run
 from mcugraph.emulate import Machine
+from mcugraph.exits import gate_of
 from mcugraph.plan import Plan
 from mcugraph.report import Cost, Measurement, flash_constants
 from mcugraph.targets import Memory, Target
@@ -45,11 +46,26 @@ class Ports:
 
 @dataclass(frozen=True)
 class Sources:
-    """A model's C files, and what its functions are called; `ports` where the input is pushed."""
+    """A model's C files, and what its functions are called; `ports` where the input is pushed.
+
+    An early exit is taken where its C says, or at the value `exit_at`.
+    """
 
     name: str
     files: Mapping[str, str]
     ports: Ports | None = None
+    exit_at: str | None = None
+
+    @property
+    def has_exit(self) -> bool:
+        """Whether the functions that run say if they left early."""
+        return f"#define {self.name.upper()}_EXIT_AT " in self.files[f"{self.name}.h"]
+
+    def defines(self, hook: str) -> tuple[str, ...]:
+        """What the compiler is told: the hook, and where the early exit leaves."""
+        upper = self.name.upper()
+        leave = () if self.exit_at is None else (f"{upper}_EXIT_AT={self.exit_at}",)
+        return (f"{upper}_HOOK(step)={hook}", *leave)
 
     def write(self, folder: Path, more: Mapping[str, str] | None = None) -> list[Path]:
         """Write the files, with some more; returns those to compile."""
@@ -70,7 +86,7 @@ def build_measured(sources: Sources, target: Target, folder: Path, compiler: str
         keep = [f"{name}_infer", "mcu_in", *(f"mcu_out_{i}" for i in range(len(ports.outputs)))]
     options = build.Options(
         compiler=compiler,
-        defines=(f"{name.upper()}_HOOK(step)={HOOK}",),
+        defines=sources.defines(HOOK),
         includes=(folder,),
         keep=tuple(keep),
     )
@@ -89,23 +105,36 @@ def roomy(target: Target, arena: int, constants: int) -> Target:
 
 
 def measure(plan: Plan, files: Mapping[str, str], compiler: str) -> Measurement:
-    """Build the firmware, run it once on a fixed input and count."""
+    """Build the firmware, run it once on a fixed input and count.
+
+    With an early exit, once through the whole network and once only up to the exit.
+    """
     target = roomy(plan.target, plan.memory.arena, sum(flash_constants(plan)))
+    gate, ports = gate_of(plan.graph), ports_of(plan)
+    never = None if gate is None else f"{plan.name.upper()}_EXIT_NEVER"
     with tempfile.TemporaryDirectory() as folder:
-        ports = ports_of(plan)
-        sources = Sources(plan.name, files, ports)
+        sources = Sources(plan.name, files, ports, never)
         program = build_measured(sources, target, Path(folder), compiler)
         empty = build.build_firmware(
             (), target, Path(folder) / "empty.elf", build.Options(compiler)
         )
         code = _flash(program) - _flash(empty) - sum(flash_constants(plan))
-        machine = Machine(program, target)
+        run = _run(plan, Machine(program, target), ports)
+        left = None
+        if gate is not None:
+            leaving = replace(sources, exit_at=str(gate.always))
+            early = build_measured(leaving, target, Path(folder), compiler)
+            left = _cost(_run(plan, Machine(early, target), ports).total)
+    steps = tuple(_cost(run.steps[index]) for index in range(len(plan.steps)))
+    return Measurement(code, run.stack, _cost(run.total), steps, compiler, left)
+
+
+def _run(plan: Plan, machine: Machine, ports: Ports | None) -> Run:
+    """One inference on noise."""
     for name in plan.graph.inputs:
         place = "mcu_in" if ports else machine.address(f"{plan.name}_arena") + plan.offset(name)
         machine.write(place, _noise(plan, name))
-    run = call_model(machine, plan.name, ports, steps=STEP_LABEL)
-    steps = tuple(_cost(run.steps[index]) for index in range(len(plan.steps)))
-    return Measurement(code, run.stack, _cost(run.total), steps, compiler)
+    return call_model(machine, plan.name, ports, steps=STEP_LABEL)
 
 
 def ports_of(plan: Plan) -> Ports | None:

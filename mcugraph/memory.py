@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mcugraph.packing import FREE, Packing, Solution
+from mcugraph.restarts import pack
 from mcugraph.solver import solve
 
 
@@ -58,24 +59,40 @@ PORTFOLIO: tuple[Callable[[Buffer], Any], ...] = (
 TRIES, WORK = 1000, 400_000
 # How often what is needed together with the highest buffer is placed first.
 CROWDS = 2
-# Exact search: nodes, unless the caller says more, and the most buffers that it is tried on.
+# Nodes of exact search over up to so many buffers.
 NODES, MOST = 2000, 64
+# How many times as many nodes the search from the bottom up may take over up to so many buffers, if
+# none may overlap; where many may, it hardly ever found more on 24 networks.
+DENSE, MOST_DENSE = 3, 600
+
+Improve = Callable[[Packing, Solution], Solution]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Orders to try, nodes of the search after that, and who is asked if neither is enough."""
+
+    tries: int = TRIES
+    nodes: int = NODES
+    improve: Improve | None = None
+
+
+QUICK = Effort()
 
 
 def plan_memory(
     buffers: Sequence[Buffer],
     gaps: Mapping[tuple[str, str], int] | None = None,
     bound: int | None = None,
-    nodes: int = NODES,
-    tries: int = TRIES,
+    effort: Effort = QUICK,
 ) -> MemoryPlan:
     """Place the buffers first-fit in each order of the portfolio and keep the smallest arena.
 
     Two buffers that are needed at the same time are as far apart as the lower one is large, or as
     gaps[lower, upper] says; `bound` is then what no placement can undercut. While it is not
     reached, what is needed with the highest buffer goes first, in the best order that a search
-    finds for it alone; then the search goes on with all; then an exact search takes up to `nodes`
-    nodes. All effort is counted, so that a plan repeats.
+    finds for it alone; then the search goes on with all; then come exact search and whatever else
+    the effort has. All of it is counted, so that a plan repeats.
     """
     gaps = gaps or {}
     bound = _default_bound(buffers, gaps) if bound is None else bound
@@ -83,21 +100,27 @@ def plan_memory(
     keys = [*PORTFOLIO, *(_crowded_first(buffers, key) for key in PORTFOLIO)]
     best = shelf.best(shelf.sorted(key) for key in keys)
     for _ in range(CROWDS if shelf.height(best) > bound else 0):
-        crowd = shelf.searched(shelf.crowd(best), bound, tries)
+        crowd = shelf.searched(shelf.crowd(best), bound, effort.tries)
         orders = (shelf.sorted(key) for key in PORTFOLIO)
         ahead = ([*crowd, *(i for i in order if i not in crowd)] for order in (best, *orders))
         best = shelf.best([best, *ahead])
-    best = shelf.searched(best, bound, tries)
-    offsets = {buffers[i].name: start for i, start in shelf.starts(best).items()}
-    arena = shelf.height(best)
-    plan = MemoryPlan(tuple(buffers), offsets, arena, bound, arena == bound)
-    return plan if plan.proved or len(buffers) > MOST else _solved(plan, gaps, nodes)
+    starts = shelf.starts(shelf.searched(best, bound, effort.tries))
+    known = Solution([starts[i] for i in range(len(buffers))], shelf.top(starts), bound)
+    if known.arena > bound:
+        known = _searched(packing_of(buffers, gaps), known, effort, dense=not gaps)
+    offsets = {b.name: start for b, start in zip(buffers, known.starts or (), strict=True)}
+    return MemoryPlan(tuple(buffers), offsets, known.arena, known.bound, known.closed)
 
 
-def _solved(plan: MemoryPlan, gaps: Mapping[tuple[str, str], int], nodes: int) -> MemoryPlan:
-    """The plan after exact search: no arena larger, and a bound that is met if it ended."""
-    packing = packing_of(plan.buffers, gaps)
-    return _improved(plan, solve(packing, Solution(None, plan.arena, plan.lower_bound), nodes))
+def _searched(packing: Packing, known: Solution, effort: Effort, *, dense: bool) -> Solution:
+    """An arena that is no larger, and a bound that is no lower."""
+    if len(packing.sizes) <= MOST:
+        known = solve(packing, known, effort.nodes)
+    elif dense and len(packing.sizes) <= MOST_DENSE:
+        known = pack(packing, known, DENSE * effort.nodes)
+    if known.closed or effort.improve is None:
+        return known
+    return effort.improve(packing, known)
 
 
 def packing_of(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> Packing:
@@ -109,13 +132,6 @@ def packing_of(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -
     columns = zip(*((b.size, b.align, b.first, b.last) for b in buffers), strict=True)
     sizes, aligns, firsts, lasts = (np.array(column, np.int64) for column in columns)
     return Packing(sizes, aligns, apart, firsts, lasts)
-
-
-def _improved(plan: MemoryPlan, found: Solution) -> MemoryPlan:
-    offsets = plan.offsets
-    if found.starts is not None:
-        offsets = {b.name: start for b, start in zip(plan.buffers, found.starts, strict=True)}
-    return MemoryPlan(plan.buffers, offsets, found.arena, found.bound, found.closed)
 
 
 def _default_bound(buffers: Sequence[Buffer], gaps: Mapping[tuple[str, str], int]) -> int:
@@ -174,7 +190,11 @@ class _Shelf:
 
     def height(self, order: Sequence[int]) -> int:
         """The arena that an order needs."""
-        return max((s + self._buffers[i].size for i, s in self.starts(order).items()), default=0)
+        return self.top(self.starts(order))
+
+    def top(self, starts: Mapping[int, int]) -> int:
+        """Where the highest buffer ends."""
+        return max((start + self._buffers[i].size for i, start in starts.items()), default=0)
 
     def sorted(self, key: Callable[[Buffer], Any]) -> list[int]:
         """All buffers, sorted; names decide last."""

@@ -55,7 +55,8 @@ class Packing:
         rows = np.array(found, np.bool_).reshape(len(found), len(self.sizes))
         inside = rows.astype(np.int64) @ ~rows.T == 0
         twice = inside & inside.T & np.tri(len(rows), k=-1, dtype=np.bool_)
-        return rows[~((inside & ~inside.T) | twice).any(axis=1)]
+        part = (inside & ~inside.T) | twice
+        return rows[np.flatnonzero(~part.any(axis=1))]
 
 
 @dataclass(frozen=True)

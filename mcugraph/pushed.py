@@ -7,6 +7,7 @@ NAME_push_row returns, and goes on from there with the next call.
 from __future__ import annotations
 
 from mcugraph.ctext import array, comment
+from mcugraph.exit_text import push_end
 from mcugraph.header import inputs, row_bytes
 from mcugraph.plan import Plan
 from mcugraph.sections import Define, cases
@@ -63,8 +64,7 @@ def _push(plan: Plan, define: Define) -> list[str]:
         "        return 0;",
         "    }",
         f"    {name}_start_at(arena);",
-        f"    {name}_finish(a);",
-        "    return 1;",
+        *push_end(plan),
         "}",
         "",
     ]

@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from mcugraph.errors import UnsupportedError, title
+from mcugraph.exits import with_exit
 from mcugraph.graph import Graph, Quant, Step, Tensor
 from mcugraph.passes._notes import asked_to_pack
 from mcugraph.proto import attributes, described
@@ -34,7 +35,7 @@ def read_graph(model: onnx.ModelProto) -> Graph:
     used = {name for step in steps for name in (*step.inputs, *step.outputs) if name}
     inputs = {reader.boundary_in.get(i.name, i.name): i.name for i in reader.inputs}
     outputs = {reader.boundary_out.get(o.name, o.name): o.name for o in model.graph.output}
-    return Graph(
+    graph = Graph(
         name=model.graph.name,
         steps=tuple(steps),
         tensors={
@@ -46,6 +47,7 @@ def read_graph(model: onnx.ModelProto) -> Graph:
         outputs=tuple(outputs),
         interface={**inputs, **outputs},
     )
+    return with_exit(graph, model)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcugraph.arrange import scratch_name, state_name
+from mcugraph.exits import gate_of
 from mcugraph.graph import Graph, Step
 from mcugraph.layout import Layouts
 from mcugraph.lower.call import Call
@@ -72,6 +73,13 @@ class Plan:
         """The steps that compute something, in execution order: a view is no step."""
         return tuple(step for section in self.sections for step in section.steps)
 
+    @property
+    def leaving(self) -> int | None:
+        """The number of the section after which the run may end early."""
+        early = self.graph.before_exit
+        names = ({step.name for step in section.steps} for section in self.sections)
+        return max((at for at, own in enumerate(names) if early & own), default=None)
+
     def place(self, tensor: str) -> str:
         """The buffer in which a run-time tensor stands."""
         root = self.layouts.root(tensor)
@@ -112,7 +120,9 @@ class Plan:
     @property
     def kernels(self) -> tuple[str, ...]:
         """The names of the kernels used, sorted."""
-        return tuple(sorted({call.kernel for step in self.steps for call in self.calls[step.name]}))
+        names = {call.kernel for step in self.steps for call in self.calls[step.name]}
+        gate = gate_of(self.graph)
+        return tuple(sorted(names if gate is None else {*names, gate.kernel}))
 
     @property
     def macs(self) -> int:

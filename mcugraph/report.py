@@ -9,13 +9,13 @@ from math import ceil
 import numpy as np
 
 from mcugraph.budget import Budget, kilobytes
+from mcugraph.exit_report import ExitReport, exit_report
 from mcugraph.graph import Step
-from mcugraph.layout import Part
 from mcugraph.lower.call import Call
 from mcugraph.memory import MemoryPlan
 from mcugraph.plan import Plan, Section
 from mcugraph.repeat import Recomputed
-from mcugraph.tasks import rows_of
+from mcugraph.tensor_entry import tensor_entry
 
 SCHEMA_VERSION = 1
 # Struct members that hold what was trained; every other constant is a table that we made.
@@ -37,13 +37,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the linked firmware showed: bytes of code, deepest stack, cost of run and steps."""
+    """What the linked firmware showed: bytes of code, deepest stack, cost of run and steps.
+
+    `left` is the cost of a run that ends at the early exit.
+    """
 
     code: int
     stack: int
     total: Cost
     steps: tuple[Cost, ...]
     compiler: str
+    left: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,9 @@ class SectionReport:
 class Report:
     """All figures of one compiled model on one target.
 
-    `order` and `placement` say how good they are; `recomputed` is None where no step runs twice.
-    `int8` is the percentage of integer steps; `inputs` and `outputs` map to ONNX names.
+    `order` and `placement` say how good they are; `recomputed` is None where no step runs twice,
+    `exit` where no run ends early; all other figures are those of the whole network. `int8` is the
+    percentage of integer steps; `inputs` and `outputs` map to ONNX names.
     """
 
     schema_version: int
@@ -125,6 +130,7 @@ class Report:
     steps: tuple[StepReport, ...]
     sections: tuple[SectionReport, ...]
     tensors: Mapping[str, Mapping[str, object]]
+    exit: ExitReport | None = None
 
     def as_json(self) -> dict[str, object]:
         """Plain values for json.dumps."""
@@ -166,8 +172,15 @@ def make_report(plan: Plan, measured: Measurement | None, budget: Budget) -> Rep
         outputs={name: plan.graph.interface[name] for name in plan.graph.outputs},
         steps=steps,
         sections=tuple(_section(plan, section) for section in plan.sections),
-        tensors={name: _tensor(plan, name) for name in plan.layouts.of},
+        tensors={name: tensor_entry(plan, name) for name in plan.layouts.of},
+        exit=exit_report(plan, *_left(measured)),
     )
+
+
+def _left(measured: Measurement | None) -> tuple[int | None, int | None]:
+    """Instructions and cycles of a run that ends at the early exit."""
+    left = measured.left if measured else None
+    return (None, None) if left is None else (left.instructions, left.cycles)
 
 
 def _placement(memory: MemoryPlan) -> str:
@@ -240,40 +253,6 @@ def _integer_share(plan: Plan) -> float:
 def _computes_float(plan: Plan, step: Step) -> bool:
     names = [n for n in (*plan.graph.activations(step), *step.outputs) if n]
     return any(plan.graph.tensors[name].dtype == "float32" for name in names)
-
-
-def _tensor(plan: Plan, name: str) -> dict[str, object]:
-    tensor, layout = plan.graph.tensors[name], plan.layouts.of[name]
-    quant, part = tensor.quant, _part(plan, name)
-    inside = {} if part is None else {"part": {"of": part.whole, **_apart(part)}}
-    return {
-        **inside,
-        "offset": plan.offset(name) if plan.place(name) in plan.memory.offsets else None,
-        "bytes": tensor.bytes,
-        "rows": rows_of(plan.layouts, name),
-        "ring": plan.rings.get(plan.place(name)),
-        "dtype": tensor.dtype,
-        "shape": list(tensor.shape),
-        "memory_dims": list(layout.dims),
-        "memory_order": list(layout.order),
-        "scale": None if quant is None else float(quant.scale.item()),
-        "zero_point": None if quant is None else int(quant.zero_point.item()),
-        "onnx": plan.graph.interface.get(name),
-    }
-
-
-def _part(plan: Plan, name: str) -> Part | None:
-    """Where a tensor stands in a wider one; a view of one with parts is all of it."""
-    root = plan.layouts.root(name)
-    wholes = {part.whole for part in plan.layouts.parts.values()}
-    if root == plan.layouts.holder(name) != name and root in wholes:
-        return Part(root, 0, plan.graph.tensors[name].bytes, 0, aligned=False)
-    return plan.layouts.part(name)
-
-
-def _apart(part: Part) -> dict[str, int]:
-    """The bytes of a pixel, and from one to the next; 0 where none are apart."""
-    return {"pixel": part.pixel if part.step else 0, "step": part.step}
 
 
 def _verdict(plan: Plan, budget: Budget, ram: Ram, flash: Flash, integer: float) -> str:

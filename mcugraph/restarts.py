@@ -33,28 +33,35 @@ PATIENCE, ROUND = 400, 24
 FORGET = 0.3
 # How much the blame counts beside all that else speaks for a buffer.
 BLAME = 3.0
-# Of all nodes, what the first goal, the bound, may take, and each of the goals above it.
-FIRST, LATER = 2, 16
-# Goals are no nearer to one another than the arena divided by this.
+# Of all nodes, what the first goal, the bound, may take, and each of the goals above it, which has
+# time for a few orders.
+FIRST, LATER, FEWEST = 2, 16, 3
+# The search ends this near to a goal that did not succeed, as a part of the arena.
 FINE = 1024
 
 
-def pack(packing: Packing, known: Solution, nodes: int) -> Solution:
-    """A smaller arena or a higher bound than is known, if so many nodes find one."""
+def pack(packing: Packing, known: Solution, nodes: int, enough: int = 0) -> Solution:
+    """A smaller arena than is known, or a higher bound; `enough` bytes will do.
+
+    The first goal is the least that may be; then goals halve the way from what did not succeed to
+    what did. Where that is shown to be impossible, the search goes on to the last byte.
+    """
     search = _Search(packing)
-    goal, share = known.bound, nodes // FIRST
-    least = max(nodes // LATER, 3 * (len(packing.sizes) + PATIENCE))
-    floor = goal - 1
-    while nodes > 0 and known.arena - floor > max(known.arena // FINE, 1):
+    goal, share = max(known.bound, enough), nodes // FIRST
+    later = max(nodes // LATER, FEWEST * (len(packing.sizes) + PATIENCE))
+    failed = goal - 1
+    while nodes > 0 and known.arena > max(known.bound, enough):
+        fine = 1 if failed < known.bound else known.arena // FINE
+        if known.arena - failed <= fine:
+            break
         found = search.fit(goal, min(nodes, share))
         nodes -= found.nodes
         if found.starts is not None:
             known = Solution(found.starts, packing.height(found.starts), known.bound)
         else:
-            floor = goal
-        if found.closed:
-            known = Solution(known.starts, known.arena, goal + 1)
-        goal, share = (floor + known.arena) // 2, least
+            failed = goal
+            known = Solution(known.starts, known.arena, goal + 1 if found.closed else known.bound)
+        goal, share = (failed + known.arena) // 2, later
     return known
 
 
@@ -91,7 +98,8 @@ class _Search:
     def _mixture(self) -> NDArray[np.float64]:
         """All features with random weights, most of them small."""
         weights = [self._chance.random() ** 3 for _ in self._grades]
-        return np.array(weights) @ self._grades
+        mixed: NDArray[np.float64] = np.array(weights) @ self._grades
+        return mixed
 
 
 def _features(packing: Packing) -> dict[str, NDArray[np.generic]]:
@@ -113,7 +121,8 @@ def _features(packing: Packing) -> dict[str, NDArray[np.generic]]:
 
 def _grades(values: NDArray[np.generic]) -> NDArray[np.float64]:
     """The share of all that have less."""
-    return np.searchsorted(np.sort(values), values) / max(len(values), 1)
+    less: Ints = np.searchsorted(np.sort(values), values)
+    return less / max(len(values), 1)
 
 
 def _ranks(*keys: NDArray[np.generic]) -> Ints:

@@ -55,9 +55,25 @@ def find_schedule(
         for root, who in readers.items()
         for name, number, step in _written(layouts, producers, root)
     )
+    items += tuple(_exit_first(graph, layouts, numbers, producers))
     found = find_order(Problem(len(working), items, tuple(scratch)), SECONDS)
     order = tuple(working[number] for number in found.order)
     return Schedule(order, found.peak, found.lower_bound, describe(found))
+
+
+def _exit_first(
+    graph: Graph,
+    layouts: Layouts,
+    numbers: Mapping[int, int],
+    producers: Mapping[str, tuple[int, Step]],
+) -> Iterator[Item]:
+    """Items without bytes, for which all that an early exit does not need waits."""
+    if graph.exit is None:
+        return
+    early = {i for i, step in enumerate(graph.steps) if step.name in graph.before_exit}
+    later = frozenset(number for index, number in numbers.items() if index not in early)
+    for name, number, _ in _written(layouts, producers, layouts.root(graph.exit.tensor)):
+        yield Item(f"(exit) {name}", 0, number, later)
 
 
 def _written(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mcugraph.ctext import array, comment
+from mcugraph.exit_text import leave, stay
 from mcugraph.graph import Step
 from mcugraph.lower.call import Call
 from mcugraph.plan import Plan, Section
@@ -30,8 +31,10 @@ def section_calls(plan: Plan, define: Define) -> tuple[list[str], list[str]]:
             body += ["", f"    {_group_name(plan, number)}(a);"]
         else:
             body += ["", *_alone(plan, section, first, define)]
+        if number == plan.leaving:
+            body += leave(plan)
         first += len(section.steps)
-    return definitions, [*body, "", f"    {plan.name.upper()}_HOOK({first});"]
+    return definitions, [*body, "", f"    {plan.name.upper()}_HOOK({first});", *stay(plan)]
 
 
 def _alone(plan: Plan, section: Section, number: int, define: Define) -> list[str]:

@@ -10,7 +10,7 @@ part; if one part has no packing, the search goes back to where it was split off
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from mcugraph.packing import FREE, Bools, Ints, Packing
 
 # Above any offset.
 HIGH = 1 << 40
+# More bits than the number of buffers has.
+RANK_BITS = 20
 # A part is copied once this share of its buffers is settled.
 SHRUNK = 0.3
 
@@ -47,9 +49,18 @@ class _Part:
         """The part of some of its buffers."""
         square = np.ix_(which, which)
         loads = self.loads[which]
-        rows = (self.numbers, self.sizes, self.aligns, self.ranks, self.firsts, self.lasts)
-        own = (row[which] for row in (*rows, self.high))
-        return _Part(*own, self.up[square], self.down[square], loads[:, loads.any(axis=0)])
+        return _Part(
+            numbers=self.numbers[which],
+            sizes=self.sizes[which],
+            aligns=self.aligns[which],
+            ranks=self.ranks[which],
+            firsts=self.firsts[which],
+            lasts=self.lasts[which],
+            high=self.high[which],
+            up=self.up[square],
+            down=self.down[square],
+            loads=loads[:, loads.any(axis=0)],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,23 +102,35 @@ class Settler:
     """
 
     def __init__(self, packing: Packing, arena: int) -> None:
-        up = np.where(packing.tied, packing.gaps, FREE)
-        crowds = packing.crowds()
-        self.blame = np.zeros(len(packing.sizes))
-        self._loose = bool((packing.tied & ~packing.solid).any())
-        order = np.lexsort((packing.lasts, packing.firsts))
-        high = (arena - packing.sizes) // packing.aligns * packing.aligns
-        everything = np.arange(len(packing.sizes))
-        columns = (everything, packing.sizes, packing.aligns, everything, packing.firsts)
-        loads = np.where(crowds.T, packing.sizes[:, None], 0)
-        self._whole = _Part(*columns, packing.lasts, high, up, up.T.copy(), loads).only(order)
+        tied, everything = packing.tied, np.arange(len(packing.sizes))
+        up = np.where(tied, packing.gaps, FREE)
+        by_life = np.lexsort((packing.lasts, packing.firsts))
         self._arena = arena
+        self._whole = _Part(
+            numbers=everything,
+            sizes=packing.sizes,
+            aligns=packing.aligns,
+            ranks=everything,
+            firsts=packing.firsts,
+            lasts=packing.lasts,
+            high=(arena - packing.sizes) // packing.aligns * packing.aligns,
+            up=up,
+            down=up.T.copy(),
+            loads=np.where(packing.crowds().T, packing.sizes[:, None], 0),
+        ).only(by_life)
+        # Whether a buffer may get below another one that is settled already.
+        self._loose = bool((tied & (~packing.solid | (up < 1))).any())
+        self.blame = np.zeros(len(everything))
 
     def fit(self, ranks: Ints, nodes: int) -> Fitting:
         """Search with at most so many nodes."""
-        whole, used = self._ranked(ranks), 0
+        whole = replace(self._whole, ranks=ranks[self._whole.numbers])
+        used = 0
         starts = np.zeros(len(whole), np.int64)
-        agenda = self._begin(whole)
+        everything = self._everything(whole)
+        if everything is None:
+            return Fitting(None, used, closed=True)
+        agenda = _split(everything, 0, None)
         choices: list[tuple[_Agenda, int]] = []
         while agenda is not None:
             if used == nodes:
@@ -126,15 +149,9 @@ class Settler:
                 return Fitting(None, used, closed=True)
         return Fitting(starts.tolist(), used, closed=False)
 
-    def _ranked(self, ranks: Ints) -> _Part:
-        whole = self._whole
-        rows = (whole.firsts, whole.lasts, whole.high, whole.up, whole.down, whole.loads)
-        return _Part(whole.numbers, whole.sizes, whole.aligns, ranks[whole.numbers], *rows)
-
-    def _begin(self, whole: _Part) -> _Agenda | None:
+    def _everything(self, whole: _Part) -> _State | None:
         nothing = np.zeros(len(whole), np.int64)
-        state = _State(whole, nothing, np.ones(len(whole), np.bool_), nothing + FREE)
-        return _split(state, 0, None)
+        return self._narrowed(_State(whole, nothing, nothing == 0, nothing + FREE))
 
     def _turned(self, choices: list[tuple[_Agenda, int]]) -> _Agenda | None:
         """The other side of the last choice that can have to do with the failure."""
@@ -211,7 +228,7 @@ class Settler:
 
 def _lowest(state: _State) -> int:
     """The open buffer with the least start, then the least rank."""
-    key = state.low * (len(state.part.ranks) + HIGH // (1 << 20)) + state.part.ranks
+    key = (state.low << RANK_BITS) + state.part.ranks
     return int(np.where(state.open, key, np.iinfo(np.int64).max).argmin())
 
 

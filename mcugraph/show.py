@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mcugraph import targets
+from mcugraph.exit_check import ExitCheck
+from mcugraph.exit_report import ExitReport
 from mcugraph.judge import Verification
 from mcugraph.repeat import Recomputed
 from mcugraph.report import Report, SectionReport
@@ -48,6 +50,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"order  {report.order}")
     console.print(f"place  {report.placement}, with this order and these rings")
     console.print(f"MACs   {report.macs:>9,}")
+    if report.exit is not None:
+        _print_exit(report.exit, console)
     if report.instructions is not None:
         cycles = f", {report.cycles:,} cycles (modelled)" if report.cycles is not None else ""
         console.print(f"run    {report.instructions:>9,} instructions{cycles}; {report.compiler}")
@@ -61,6 +65,15 @@ def _print_fused(report: Report, section: SectionReport, console: Console) -> No
         return
     first, last = (report.steps[section.steps[end]].name for end in (0, -1))
     text = f"fused  {len(section.steps)} steps by turns, row by row: {first} to {last}"
+    console.print(text, markup=False)
+
+
+def _print_exit(found: ExitReport, console: Console) -> None:
+    """Where a run may end early, and what it costs then."""
+    cycles = f", {found.cycles:,} cycles" if found.cycles is not None else ""
+    cost = f", {found.instructions:,} instructions{cycles}" if found.instructions else ""
+    text = f"exit   early, where {found.output} reaches {found.threshold:g}: "
+    text += f"after {found.steps} steps, {found.macs:,} MACs{cost}"
     console.print(text, markup=False)
 
 
@@ -149,8 +162,21 @@ def print_verification(result: Verification, console: Console) -> None:
     if result.accuracy is not None:
         ours, theirs = result.accuracy
         console.print(f"right  {ours:.2%}, onnxruntime {theirs:.2%}")
+    if result.exit is not None:
+        _print_exit_check(result.exit, console)
     if result.divergence is not None:
         _print_divergence(result.divergence, console)
+
+
+def _print_exit_check(found: ExitCheck, console: Console) -> None:
+    """How often the C left early, and whether it should have."""
+    verdict = "as it should" if found.ok else f"{found.wrong} wrong"
+    right = "" if found.accuracy is None else f"; right with it {found.accuracy:.2%}"
+    console.print(
+        f"exit   {found.left} of {found.samples} samples left early, {verdict}; "
+        f"{found.shared} decided as onnxruntime{right}",
+        style=None if found.ok else "red",
+    )
 
 
 def _difference(difference: Difference) -> tuple[str, str, str, str]:

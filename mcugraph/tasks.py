@@ -34,11 +34,13 @@ def lives_of(graph: Graph, layouts: Layouts, order: Sequence[int]) -> dict[str, 
 
 
 def _task(graph: Graph, layouts: Layouts, step: Step, calls: Sequence[Call]) -> Task:
+    """The task of a step; one that ends in an early exit has no rows, so that no group goes on."""
     inputs = dict.fromkeys(layouts.root(name) for name in layouts.reads(graph, step))
     outputs = tuple(dict.fromkeys(layouts.root(name) for name in step.outputs if name))
     scratch = max((call.scratch for call in calls if not call.gathers), default=0)
     state = sum(call.scratch for call in calls if call.gathers)
-    stage = _stage(graph, layouts, step, calls)
+    leaves = graph.exit is not None and layouts.root(graph.exit.tensor) in outputs
+    stage = None if leaves else _stage(graph, layouts, step, calls)
     parted = any(layouts.part(name) is not None for name in step.outputs if name)
     tight = {} if stage is None or parted else _tight(graph, layouts, calls)
     return Task(tuple(inputs), outputs, scratch, state, stage, tight)

@@ -15,6 +15,7 @@ from mcugraph.passes.eliminate_transposes import eliminate_transposes
 from mcugraph.passes.factorize import factorize
 from mcugraph.passes.fold_batchnorm import fold_batchnorm
 from mcugraph.passes.fold_constants import fold_constants
+from mcugraph.passes.fold_pad import fold_pad
 from mcugraph.passes.fuse_activation import fuse_activation
 from mcugraph.passes.heads import Head, head_model
 from mcugraph.passes.hoist_quantizers import hoist_quantizers
@@ -33,6 +34,7 @@ CLEANUP: tuple[Pass, ...] = (
     eliminate_identity,
     fold_batchnorm,
     eliminate_transposes,
+    fold_pad,
     canonicalize_pooling,
     hoist_quantizers,
     signed_activations,
@@ -61,6 +63,7 @@ __all__ = [
     "factorize",
     "fold_batchnorm",
     "fold_constants",
+    "fold_pad",
     "fuse_activation",
     "head_model",
     "hoist_quantizers",

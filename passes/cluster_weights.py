@@ -45,6 +45,13 @@ def cluster_weights(model: ModelProto, codebooks: Mapping[str, int]) -> ModelPro
     return result
 
 
+def clusterable(model: ModelProto) -> tuple[str, ...]:
+    """The names of all weights that `cluster_weights` takes."""
+    edit = Edit(model)
+    layers = layers_of(edit)
+    return tuple(name for name in layers if _problem(edit, name, FEWEST, layers[name]) is None)
+
+
 def _problem(edit: Edit, name: str, count: int, layers: list[Layer]) -> str | None:
     if not isinstance(count, int | np.integer) or not FEWEST <= count <= MOST:
         return f"{name!r} can have {FEWEST} to {MOST} values, not {count}"

@@ -260,8 +260,10 @@ def test_a_disk_that_fails_leaves_nothing(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], ["write either --decision FILE, or --by"]),
-        (["--by", "flops", "--decision", "d.json"], ["write either --decision FILE, or --by"]),
+        ([], ["write one of --decision, --by, --ranks, --codebook; given: none"]),
+        (["--by", "flops", "--decision", "d.json"], ["given: --decision, --by"]),
+        (["--ranks", "time"], ["by: there are macs, flash, params, not 'time'"]),
+        (["--codebook", "1"], ["can have 2 to 16 values, not 1"]),
         (["--by", "flop"], ["by='flop'", "did you mean flops?"]),
         (["--by", "flops", "--mode", "lucky"], ["mode='lucky'", "greedy"]),
         (["--by", "flops", "--keep", "0"], ["target flops=0.0"]),

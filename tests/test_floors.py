@@ -35,16 +35,19 @@ FLOORS = [
         "quantize",
         "testing",
     }
+    | {"exits"}
     | {"problem", "lattice", "bounds", "search", "order"}
-    | {"bind", "faults", "selfcheck", "tidy", "oracle", "decision_file"}
+    | {"bind", "faults", "selfcheck", "tidy", "oracle", "repeat", "decision_file"}
     | {"group", "floors", "fuse", "arrange", "solver"}
+    | {"packing", "settle", "restarts", "cpsat", "efforts"}
     | {"budget", "build", "elf", "cycles", "counts", "blocks", "frames", "emulate"},
     {"lower", "lower.*", "tasks", "parts", "rings", "load", "assume", "decision", "parameters"}
     | {"replay", "record", "check", "plan"},
-    {"emit", "sections", "pushed", "header", "report", "peak", "sketch", "recompute", "draft"},
-    {"verify", "observe", "place", "execute", "measure", "artifact"},
+    {"emit", "sections", "exit_text", "pushed", "header", "peak", "sketch", "recompute", "draft"}
+    | {"report", "exit_report", "tensor_entry"},
+    {"verify", "exit_check", "observe", "place", "execute", "measure", "artifact"},
     {"judge", "optimize", "explain", "cuts", "cost", "ranks", "prune", "prune.*"},
-    {"show", "show_explain", "show_cuts", "options", "groups", "show_groups"},
+    {"show", "show_explain", "show_cuts", "options", "groups", "show_groups", "show_fit"},
     {"cli", "cli_compile", "cli_prune", "__main__", "mcugraph"},
 ]
 # Who may import whom on one floor; nobody else may.
@@ -69,7 +72,10 @@ NEIGHBOURS = [
     *((f"passes.{part}", "passes._nodes") for part in ("_part", "_graft")),
     *(("passes._graft", f"passes.{part}") for part in ("_flow", "_part", "heads")),
     ("passes", "passes.*"),
+    ("passes._ties", "passes._tie_classes"),
+    ("prune.*", "cuts"),
     ("read", "proto"),
+    ("read", "exits"),
     ("schedule", "layout"),
     ("schedule", "order"),
     ("lattice", "problem"),
@@ -85,7 +91,10 @@ NEIGHBOURS = [
     *(("floors", part) for part in ("group", "stream")),
     *(("fuse", part) for part in ("group", "stream", "floors")),
     *(("arrange", part) for part in ("group", "stream", "fuse", "memory")),
-    ("memory", "solver"),
+    *(("memory", part) for part in ("packing", "solver", "restarts")),
+    *((part, "packing") for part in ("solver", "settle", "restarts", "cpsat", "efforts")),
+    ("restarts", "settle"),
+    *(("efforts", part) for part in ("memory", "restarts", "cpsat")),
     ("lower*", "lower*"),
     ("tasks", "lower*"),
     ("replay", "lower*"),
@@ -95,6 +104,8 @@ NEIGHBOURS = [
     *(("plan", part) for part in ("tasks", "parts", "rings", "record", "check")),
     ("prune*", "prune*"),
     ("recompute", "sketch"),
+    *((part, "exit_text") for part in ("emit", "header", "pushed", "sections")),
+    *(("report", part) for part in ("exit_report", "tensor_entry")),
     ("emit", "header"),
     ("emit", "sections"),
     ("emit", "pushed"),
@@ -105,11 +116,12 @@ NEIGHBOURS = [
     *(("observe", part) for part in ("execute", "place")),
     ("verify", "execute"),
     ("verify", "observe"),
+    *(("exit_check", part) for part in ("execute", "observe")),
     ("explain", "optimize"),
     *(("cuts", part) for part in ("cost", "optimize")),
     ("cost", "optimize"),
     *(("ranks", part) for part in ("cost", "optimize")),
-    *(("prune.*", part) for part in ("cost", "optimize")),
+    *(("prune.*", part) for part in ("cost", "judge", "optimize")),
     ("show_groups", "groups"),
     ("__main__", "cli"),
     ("cli", "cli_compile"),

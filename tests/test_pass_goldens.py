@@ -57,6 +57,18 @@ def eliminate_transposes() -> ModelProto:
     return net.model(net("Softmax", x, out="y", axis=1))
 
 
+def fold_pad() -> ModelProto:
+    net = Net(18)
+    x = net.quantize(net.input("x", 1, 2, 6, 6), 0.05, 3)
+    pads, value = net.const("pads", [0, 0, 1, 1], np.int64), net.const("value", 0, np.float32)
+    axes = net.const("axes", [-2, -1], np.int64)
+    x = net("Pad", net.dequantize(x, 0.05, 3), pads, value, axes, out="padded")
+    x = net.dequantize(net.quantize(x, 0.05, 3), 0.05, 3)
+    w = net.dequantize(net.bytes("w", 3, 2, 3, 3), 0.01, 0)
+    x = net("Conv", x, w, strides=[2, 2], pads=[1, 0, 0, 0])
+    return net.model(net.quantize(x, 0.1, -4, out="y"), kind=TensorProto.INT8)
+
+
 def canonicalize_pooling() -> ModelProto:
     net = Net(18)
     x = net.input("x", 1, 6, 5, 4)
@@ -111,6 +123,7 @@ BEFORE = {
         eliminate_identity,
         fold_batchnorm,
         eliminate_transposes,
+        fold_pad,
         canonicalize_pooling,
         hoist_quantizers,
         signed_activations,

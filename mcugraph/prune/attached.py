@@ -125,6 +125,12 @@ def prefix_of(number: int) -> str:
     return f"{PREFIX}{number}"
 
 
+def new_weights(model: ModelProto, before: ModelProto) -> set[str]:
+    """The names of the constants that a model has and another has not."""
+    known = {tensor.name for tensor in before.graph.initializer}
+    return {tensor.name for tensor in model.graph.initializer} - known
+
+
 def head_weights(network: Network, number: int, prefix: str = PREFIX) -> dict[str, Array]:
     """The weights of a head in `with_heads`, under the names that a Head wants."""
     own = f"{prefix_of(number)}."

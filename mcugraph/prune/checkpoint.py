@@ -8,7 +8,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -21,12 +21,20 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as fresh:
-            torch.save({"version": VERSION, **state}, fresh)
-            fresh.flush()
-            os.fsync(fresh.fileno())
-        os.replace(fresh.name, path)
+            _write(fresh, path, {"version": VERSION, **state})
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write(fresh: IO[bytes], path: Path, state: Mapping[str, Any]) -> None:
+    """Fill a file beside `path`, then put it there."""
+    try:
+        torch.save(state, fresh)
+        fresh.flush()
+        os.fsync(fresh.fileno())
+        os.replace(fresh.name, path)
+    finally:
+        Path(fresh.name).unlink(missing_ok=True)
 
 
 def load(path: Path, purpose: Mapping[str, Any]) -> dict[str, Any]:

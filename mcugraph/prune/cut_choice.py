@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import sqrt
@@ -20,17 +20,17 @@ from mcugraph.prune.attached import (
     classes_of,
     head_weights,
     logits_form,
+    new_weights,
     with_heads,
 )
 from mcugraph.prune.checkpoint import seed_all
+from mcugraph.prune.fit import Pruning
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import rank
-from mcugraph.prune.rules import Rules, Schedule
-from mcugraph.prune.training import Loader, Training
+from mcugraph.prune.training import Loader, Training, score_of
 from mcugraph.targets import Target
-from mcugraph.targets import load as load_target
 
 # How many times its budget a cut may take, where channels are removed afterwards.
 REACH = 2.0
@@ -38,39 +38,28 @@ REACH = 2.0
 
 @dataclass(frozen=True)
 class Depth:
-    """Where a network may end early, in what, and on which machine.
+    """Where a network may end early, and in what.
 
     `tensor` is the cut; None stands for all that no deeper cut beats in every resource. Heads are
     trained alone for the first `share` of the epochs, then, unless `unfreeze` is off, what remains
-    of the network with its head. With a `schedule`, whose steps are those of the training, channels
-    go then by `rules`; cuts that take up to REACH times the budget are considered.
+    of the network with its head. With `prune`, channels are removed then as well, as `pruning` says
+    (whose target always counts); cuts that take up to REACH times the budget are considered then.
     """
 
     tensor: str | None = None
     head: str = "dscnn32_16"
     classes: int | None = None
-    target: str | Target = "cortex-m0"
     unfreeze: bool = True
     share: float = 0.25
-    schedule: Schedule | None = None
-    rules: Rules = field(default_factory=Rules)
+    prune: bool = False
+    pruning: Pruning = field(default_factory=Pruning)
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
         if not 0 < self.share < 1:
             raise ValueError(f"share={self.share}: a part of the epochs, above 0, below 1")
-        if self.schedule is not None and not self.unfreeze:
-            raise ValueError("channels are removed in training: a schedule needs unfreeze=True")
-
-    @property
-    def machine(self) -> Target:
-        """The target itself."""
-        return self.target if isinstance(self.target, Target) else load_target(self.target)
-
-    @property
-    def reach(self) -> float:
-        """How many times its budget a cut may take."""
-        return 1.0 if self.schedule is None else REACH
+        if self.prune and not self.unfreeze:
+            raise ValueError("a frozen network keeps its channels: prune needs unfreeze")
 
     def epochs(self, whole: int) -> tuple[int, int]:
         """How many epochs the heads are trained alone, and what remains after that."""
@@ -129,9 +118,9 @@ class _Choice:
         self._check_reach(costs)
         network, history = self._trained(self._used(self.model))
         weights = {name: head_weights(network, n) for n, name in enumerate(self.tensors)}
-        scores = self._scores(weights)
+        scores = {name: self._score(self._shorter(name, own)) for name, own in weights.items()}
         cuts = [self._entry(name, scores[name], used) for name, used in costs.items()]
-        within = [cut for cut in cuts if cut.excess <= self.depth.reach]
+        within = [cut for cut in cuts if cut.excess <= self._reach]
         best = max(reversed(within), key=_by_score)
         whole = self._entry("", history[0].score, history[0].used)
         return Shortened(
@@ -170,37 +159,34 @@ class _Choice:
         return cut_depth(self.plain, tensor, head)
 
     def _used(self, model: ModelProto) -> dict[str, float]:
-        """What a model takes of each limited resource."""
-        if not self.goal.limits:
-            return {}
-        planned = cost_of(model, self.depth.machine)
-        cost = cost_of(model, self.depth.machine, measured=self.goal.measured)
-        every = {
-            **{"params": cost.parameters, "macs": cost.macs, "arena": planned.ram},
-            **{"ram": cost.ram, "weights": cost.weights},
-            **{"flash": cost.flash, "cycles": cost.cycles},
-        }
-        return {name: float(every[name] or 0) for name in self.goal.limits}
+        return usage_of(model, self.depth.pruning.machine, self.goal.limits)
 
     def _entry(self, tensor: str, score: float | None, used: Mapping[str, float]) -> CutScore:
         shares = [used[name] / limit for name, limit in self.goal.limits.items()]
         return CutScore(tensor, score, used, max(shares, default=0.0))
 
+    @property
+    def _reach(self) -> float:
+        """How many times its budget a cut may take; pruning may yet bring any to it."""
+        if not self.depth.prune:
+            return 1.0
+        return REACH if self.depth.tensor is None else float("inf")
+
     def _check_reach(self, costs: Mapping[str, Mapping[str, float]]) -> None:
         entries = [self._entry(name, None, used) for name, used in costs.items()]
         least = min(entries, key=lambda cut: cut.excess)
-        if least.excess > self.depth.reach:
+        if least.excess > self._reach:
             used = ", ".join(f"{name}={value:,.0f}" for name, value in least.used.items())
-            also = "" if self.depth.schedule else " and remove channels too (a schedule does)"
+            also = "" if self.depth.prune else ", or remove channels as well (prune)"
             raise ValueError(
                 f"no cut with head {self.head.name} is within the budget: behind {least.tensor} it "
-                f"takes {used}; raise it, take a smaller head,{also or ' or another cut'}"
+                f"takes {used}; raise it, take a smaller head{also}"
             )
 
     def _trained(self, used: Mapping[str, float]) -> tuple[Network, tuple[Epoch, ...]]:
         """All heads on the frozen network, and the epochs after that of the network alone."""
         together = with_heads(self.plain, dict.fromkeys(self.tensors, self.head))
-        network = PartlyFrozen(together, _new(together, self.plain)).to(self.training.device)
+        network = PartlyFrozen(together, new_weights(together, self.plain)).to(self.training.device)
         epochs, rest = self.depth.epochs(self.training.epochs)
         clip = self.training.clip
         # Each head is clipped as if it were alone.
@@ -208,7 +194,7 @@ class _Choice:
         own = replace(self.training, epochs=epochs, clip=wide)
         shares = [0.0, *(1.0 for _ in self.tensors)]
         trainer = SeveralOutputs(network, self.loader, own, None, shares)
-        whole = trainer.score(Network(self.plain).to(self.training.device))
+        whole = self._score(self.plain)
         history = []
         for number in range(epochs + 1):
             loss = trainer.run_epoch(number - 1) / len(self.tensors) if number else None
@@ -218,18 +204,24 @@ class _Choice:
                 self.training.progress(history[-1])
         return network, tuple(history)
 
-    def _scores(self, weights: Mapping[str, Mapping[str, Array]]) -> dict[str, float | None]:
-        network = Network(self.plain)
-        trainer = SeveralOutputs(network, self.loader, self.training, None, [])
-        return {
-            name: trainer.score(Network(self._shorter(name, own)).to(self.training.device))
-            for name, own in weights.items()
-        }
+    def _score(self, model: ModelProto) -> float | None:
+        return score_of(Network(model).to(self.training.device), self.training)
 
 
-def _new(model: ModelProto, before: ModelProto) -> set[str]:
-    known = {tensor.name for tensor in before.graph.initializer}
-    return {tensor.name for tensor in model.graph.initializer} - known
+def usage_of(model: ModelProto, machine: Target, names: Iterable[str]) -> dict[str, float]:
+    """What a model takes of each of these resources of a Goal, as the compiler says."""
+    names = tuple(names)
+    if not names:
+        return {}
+    planned = cost_of(model, machine)
+    measured = Goal(**dict.fromkeys(names, 1)).measured
+    cost = cost_of(model, machine, measured=True) if measured else planned
+    every = {
+        **{"params": cost.parameters, "macs": cost.macs, "arena": planned.ram},
+        **{"ram": cost.ram, "weights": cost.weights},
+        **{"flash": cost.flash, "cycles": cost.cycles},
+    }
+    return {name: float(every[name] or 0) for name in names}
 
 
 def _by_score(cut: CutScore) -> float:

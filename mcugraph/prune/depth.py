@@ -8,26 +8,57 @@ network, while channels go.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import onnx
 from onnx import ModelProto
 from torch import nn
 
 from mcugraph.cost import Cost, cost_of
 from mcugraph.decision import Decision
 from mcugraph.measure import can_measure
+from mcugraph.optimize import Settings, foldable, loaded
+from mcugraph.prune.at_init import Planned
 from mcugraph.prune.attached import logits_form, with_values
 from mcugraph.prune.cut_choice import CutScore, Depth, Shortened, choose_cut
 from mcugraph.prune.export import from_torch
+from mcugraph.prune.fit import Model
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
-from mcugraph.prune.processes import joined, rank
+from mcugraph.prune.processes import gathered, joined, rank
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Loader, Still, Trainer, Training
+from mcugraph.prune.training import Loader, Still, Trainer, Training, moved, score_of
 
 __all__ = ["CutScore", "Depth", "DepthResult", "Shortened", "choose_cut", "fit_depth"]
+
+
+class Kept(Still):
+    """A network that keeps its channels, with the interface of a BudgetPruner."""
+
+    def __init__(self, model: ModelProto, used: Mapping[str, float]) -> None:
+        super().__init__(Network(model))
+        self._used = used
+
+    def usage(self) -> dict[str, float]:
+        """What the network takes of each limited resource."""
+        return dict(self._used)
+
+    def decision(self) -> Decision:
+        """Nothing."""
+        return Decision()
+
+    def to(self, device: str) -> None:
+        """Move the network."""
+        self.network.to(device)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+Pruner = BudgetPruner | Planned | Kept
 
 
 @dataclass(frozen=True)
@@ -43,7 +74,7 @@ class DepthResult(Result):
 
 
 def fit_depth(
-    model: nn.Module | ModelProto,
+    model: Model,
     loader: Loader,
     budget: str | Goal | None = None,
     training: Training | None = None,
@@ -51,26 +82,31 @@ def fit_depth(
 ) -> DepthResult:
     """Cut a trained classifier so that it is within a budget, and train what remains.
 
-    `model` is a torch module or a float ONNX model of one output, class logits or probabilities;
-    losses see logits. Raises ValueError where no cut is within the budget.
+    `model` is a torch module, a float ONNX model or its file, of one output: class logits or
+    probabilities; losses see logits. Raises ValueError where no cut is within the budget.
     """
     training, depth = training or Training(), depth or Depth()
     goal = Goal() if budget is None else Goal.of(budget)
-    with joined(training.device):
+    with joined():
         original = float_model(model, loader, training)
         chosen = choose_cut(original, loader, goal, training, depth)
         return _Fit(original, chosen, goal, training, depth).run(loader)
 
 
-def float_model(model: nn.Module | ModelProto, loader: Loader, training: Training) -> ModelProto:
-    """The ONNX model, which a torch module is exported as for one row of the first batch."""
-    if isinstance(model, ModelProto):
-        return model
-    if training.example is not None:
-        return from_torch(model, training.example)
-    *inputs, _ = next(iter(loader))
-    device = next(model.parameters()).device
-    return from_torch(model, tuple(part[:1].to(device) for part in inputs))
+def float_model(model: Model, loader: Loader, training: Training) -> ModelProto:
+    """The float ONNX model that is trained: the same in all processes."""
+    if isinstance(model, nn.Module):
+        example = training.example
+        if example is None:
+            inputs, _ = moved(next(iter(loader)), training)
+            device = next(model.parameters()).device
+            example = tuple(part[:1].to(device) for part in inputs)
+        found = from_torch(model, example)
+    elif isinstance(model, ModelProto):
+        found = model
+    else:
+        found = foldable(loaded(model, Settings()))
+    return onnx.load_from_string(gathered(found.SerializeToString())[0])
 
 
 @dataclass(frozen=True)
@@ -84,64 +120,54 @@ class _Fit:
     def run(self, loader: Loader) -> DepthResult:
         alone, rest = self.depth.epochs(self.training.epochs)
         pruner = self._pruner(rest * len(loader))
-        pruner.network.to(self.training.device)
-        history = list(self.chosen.history)
-        if rest:
-            history += self._trained(pruner, loader, (alone, rest))
-        decision, used = self._decision(pruner), self._used(pruner, final=True)
-        if isinstance(pruner, BudgetPruner):
+        pruner.to(self.training.device)
+        try:
+            later = self._trained(pruner, loader, alone, rest) if rest else []
+            used = _used(pruner, final=True)
+        finally:
             pruner.close()
-        network = Network(with_values(decision.apply(self.original), pruner.network))
+        head = replace(self.chosen.head, weights=None)
+        decision = replace(pruner.decision(), cut=self.chosen.tensor, head=head)
+        model = with_values(decision.apply(self.original), pruner.network)
         return DepthResult(
-            network=network.to(self.training.device).eval(),
+            network=Network(model).to(self.training.device).eval(),
             decision=decision,
             used=used,
             limits=self.goal.limits,
-            history=tuple(history),
-            target=self.depth.machine,
+            history=(*self.chosen.history, *later),
+            target=self.depth.pruning.machine,
             loader=loader,
             training=self.training,
             cuts=self.chosen.cuts,
         )
 
-    def _pruner(self, steps: int) -> Still | BudgetPruner:
-        depth = self.depth
-        if depth.schedule is None:
-            return Still(Network(self.chosen.model))
-        schedule = replace(depth.schedule, steps=steps)
-        return BudgetPruner(
-            self.chosen.model,
-            None,
-            self.goal,
-            schedule,
-            target=depth.machine,
-            rules=depth.rules,
-        )
+    def _pruner(self, steps: int) -> Pruner:
+        model, goal, pruning = self.chosen.model, self.goal, self.depth.pruning
+        if not self.depth.prune:
+            own = next(cut for cut in self.chosen.cuts if cut.tensor == self.chosen.tensor)
+            return Kept(model, own.used)
+        if pruning.mode != "differentiable":
+            return Planned(model, pruning.machine, goal, pruning.mode, self.training.seed)
+        schedule = replace(pruning.schedule, steps=steps)
+        machine, rules = pruning.machine, pruning.rules
+        return BudgetPruner(model, None, goal, schedule, target=machine, rules=rules)
 
-    def _trained(
-        self, pruner: Still | BudgetPruner, loader: Loader, epochs: tuple[int, int]
-    ) -> list[Epoch]:
+    def _trained(self, pruner: Pruner, loader: Loader, before: int, own: int) -> list[Epoch]:
         """What remains of the network together with its head."""
-        before, own = epochs
         teacher = Network(logits_form(self.original)[0])
         trainer = Trainer(pruner, loader, replace(self.training, epochs=own), teacher)
         history = []
         for number in range(before + 1, before + own + 1):
             loss = trainer.run_epoch(number - 1)
-            score, used = trainer.score(pruner.network), self._used(pruner)
+            score = score_of(pruner.network, self.training)
+            used = _used(pruner, final=number == before + own)
             history.append(Epoch(number, before + own, loss, score, used, self.goal.limits))
             if rank() == 0:
                 self.training.progress(history[-1])
         return history
 
-    def _used(self, pruner: Still | BudgetPruner, final: bool = False) -> dict[str, float]:
-        if isinstance(pruner, BudgetPruner):
-            return pruner.resources.exact(final=True) if final else pruner.usage()
-        own = next(cut for cut in self.chosen.cuts if cut.tensor == self.chosen.tensor)
-        return dict(own.used)
 
-    def _decision(self, pruner: Still | BudgetPruner) -> Decision:
-        """What to do with the original model; weights are not part of it."""
-        pruned = pruner.decision() if isinstance(pruner, BudgetPruner) else Decision()
-        head = replace(self.chosen.head, weights=None)
-        return replace(pruned, cut=self.chosen.tensor, head=head)
+def _used(pruner: Pruner, final: bool) -> dict[str, float]:
+    if final and isinstance(pruner, BudgetPruner):
+        return pruner.resources.exact(final=True)
+    return pruner.usage()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +30,7 @@ def from_torch(module: nn.Module, example: Any) -> ModelProto:
     training = module.training
     module.eval()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), _quiet_exporter(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(module, example, dynamo=True, optimize=False, verbose=False)
     finally:
@@ -42,6 +45,18 @@ def from_torch(module: nn.Module, example: Any) -> ModelProto:
     frozen = "\n".join(name for name, _ in module.named_buffers())
     model.metadata_props.add(key=FROZEN, value=frozen)
     return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """It tells which of torch's other packages are missing, whether they matter or not."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _without_zero_biases(model: ModelProto, own: set[str]) -> ModelProto:

@@ -24,7 +24,7 @@ from mcugraph.prune.processes import gathered, joined, rank, world
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
 from mcugraph.prune.rules import Rules, Schedule
-from mcugraph.prune.training import Loader, Trainer, Training, score_of
+from mcugraph.prune.training import Loader, Trainer, Training, moved, score_of
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target
 
@@ -70,12 +70,13 @@ def fit(
 
     `model` is a torch module, trained or not, or a float ONNX model or file; `loader` gives batches
     (inputs..., target). Goes on from `training.checkpoint` where that file is there. Under torchrun
-    all processes train together, each on the batches of its own loader; for a seed, the result is
-    the same every time. Raises ValueError where an option is wrong or the budget is out of reach.
+    all processes train together, each on the batches of its own loader. Seeds torch, numpy and
+    random: for a seed, the result is the same every time. Raises ValueError where an option is
+    wrong or the budget is out of reach.
     """
     training, pruning = training or Training(), pruning or Pruning()
     goal = Goal.of(budget)
-    with joined(training.device):
+    with joined():
         return _Fit(_original(model, loader, training), loader, goal, training, pruning).run()
 
 
@@ -225,6 +226,6 @@ def _example(model: nn.Module, loader: Loader) -> tuple[Tensor, ...]:
     batch = next(iter(loader), None)
     if batch is None:
         raise ValueError("the loader gives no batch")
+    inputs, _ = moved(batch, Training())
     device = next(model.parameters()).device
-    *inputs, _ = batch
     return tuple(part[:1].to(device) for part in inputs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,32 @@ class Epoch:
     def met(self) -> bool:
         """Whether every limit is kept."""
         return all(self.used[name] <= limit for name, limit in self.limits.items())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recipe: the figures of the emitted C, and where everything was written.
+
+    `used` is measured on the C, `before` what the unpruned network takes by its plan. `scores` are
+    those of the unpruned, the pruned float and the int8 network, and of the C; `verified` says that
+    the C agrees with onnxruntime.
+    """
+
+    target: str
+    limits: Mapping[str, int]
+    used: Mapping[str, float]
+    before: Mapping[str, float]
+    scores: Mapping[str, float | None]
+    verified: bool
+    folder: str
+    files: Mapping[str, str]
+    history: tuple[Epoch, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether every limit is kept."""
+        return all(self.used[name] <= limit for name, limit in self.limits.items())
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for json.dumps."""
+        return {"schema_version": SCHEMA_VERSION, "met": self.met, **asdict(self)}

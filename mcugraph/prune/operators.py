@@ -205,7 +205,7 @@ def _along(vector: Tensor, like: Tensor, axis: int) -> Tensor:
     if vector.numel() == 1:
         return vector.reshape(()).to(torch.float32)
     shape = [-1 if i == axis % like.dim() else 1 for i in range(like.dim())]
-    return vector.reshape(shape).to(torch.float32)
+    return vector.reshape(shape).to(like.device, torch.float32)
 
 
 def _quantize(x: Operands, a: Attributes) -> Tensor:

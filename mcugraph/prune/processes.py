@@ -12,15 +12,15 @@ from torch import Tensor, distributed
 
 
 @contextmanager
-def joined(device: str = "cpu") -> Iterator[None]:
+def joined() -> Iterator[None]:
     """Within this context, the processes that torchrun started know of each other."""
     if distributed.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
-    on_gpu = torch.device(device).type == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    # Tensors of the processor go through gloo, those of GPUs through nccl.
+    distributed.init_process_group()
     try:
         yield
     finally:

@@ -15,7 +15,9 @@ from onnxruntime import quantization
 
 from mcugraph import passes
 from mcugraph.passes._edit import Array, Edit, attribute, is_op, slot
+from mcugraph.prune.checkpoint import seed_all
 from mcugraph.prune.network import Network
+from mcugraph.prune.processes import gathered, rank
 from mcugraph.prune.training import Loader, Still, Trainer, Training
 
 # How many samples onnxruntime's calibrator sees.
@@ -68,10 +70,12 @@ def train_quantized(
     """Quantise a float model, then train its weights while they, and all else, are rounded.
 
     The scales stay those of the calibration; the float model is listened to as `training.distil`
-    says.
+    says. For a seed, the result is the same every time.
     """
-    chosen = calibration or training.calibration or loader
-    quantised = quantized(model, chosen)
+    seed_all(training.seed + rank())
+    own = quantized(model, calibration or training.calibration or loader)
+    # Other processes have calibrated on other data.
+    quantised = onnx.load_from_string(gathered(own.SerializeToString())[0])
     network = fake_quantized(quantised, model).to(training.device)
     teacher = Network(prepared(model))
     trainer = Trainer(Still(network), loader, training, teacher)

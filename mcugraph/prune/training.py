@@ -156,7 +156,7 @@ class Trainer:
         self.pruner.network.train()
         total = torch.zeros(2, device=self._device, dtype=torch.float64)
         for batch in self._loader:
-            inputs, target = self._moved(batch)
+            inputs, target = moved(batch, self._training)
             rows = len(inputs[0])
             total += torch.stack([self._step(inputs, target) * rows, total.new_tensor(rows)])
         loss, rows = summed(total).tolist()
@@ -170,20 +170,7 @@ class Trainer:
 
     def score(self, network: Network) -> float | None:
         """What the evaluation says of a network."""
-        evaluate = self._training.evaluate
-        network.eval()
-        if evaluate is None:
-            return None
-        with torch.no_grad(), self._computing():
-            if callable(evaluate):
-                return float(evaluate(network))
-            counts = torch.zeros(2, device=self._device, dtype=torch.float64)
-            for batch in evaluate:
-                inputs, target = self._moved(batch)
-                right = network(*inputs).argmax(1) == target
-                counts += torch.tensor([int(right.sum()), right.numel()], device=self._device)
-        share, rows = summed(counts).tolist()
-        return float(100 * share / max(rows, 1))
+        return score_of(network, self._training)
 
     def state(self) -> dict[str, Any]:
         """What training has changed, beside the pruner."""
@@ -201,7 +188,7 @@ class Trainer:
 
     def _step(self, inputs: Sequence[Tensor], target: Any) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        with self._computing():
+        with computing(self._training):
             loss = self._loss(self._wrapped()(*inputs), inputs, target)
         (loss + self.pruner.loss().to(loss.device)).backward()
         if self._training.clip is not None:
@@ -245,27 +232,50 @@ class Trainer:
         if not same:
             self._own, self._module = present, self.pruner.network
             if world() > 1:
-                self._module = DistributedDataParallel(self._module, broadcast_buffers=False)
+                self._module = DistributedDataParallel(self._module)
         return self._module
 
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        kind = self._training.autocast
-        with torch.autocast(self._device.type, dtype=kind, enabled=kind is not None):
-            yield
 
-    def _moved(self, batch: Any) -> tuple[list[Tensor], Any]:
-        """(inputs, target) of a batch, on the device."""
-        *inputs, target = (self._there(part) for part in batch)
-        if self._training.channels_last:
-            inputs = [
-                x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-                for x in inputs
-            ]
-        return inputs, target
+@torch.no_grad()
+def score_of(network: Network, training: Training) -> float | None:
+    """What the evaluation says of a network; None where there is none."""
+    evaluate = training.evaluate
+    network.eval()
+    if evaluate is None:
+        return None
+    with computing(training):
+        if callable(evaluate):
+            return float(evaluate(network))
+        counts = torch.zeros(2, device=training.device, dtype=torch.float64)
+        for batch in evaluate:
+            inputs, target = moved(batch, training)
+            right = network(*inputs).argmax(1) == target
+            counts += torch.tensor([int(right.sum()), right.numel()], device=training.device)
+    share, rows = summed(counts).tolist()
+    return float(100 * share / max(rows, 1))
 
-    def _there(self, part: Any) -> Any:
-        return part.to(self._device, non_blocking=True) if isinstance(part, Tensor) else part
+
+@contextmanager
+def computing(training: Training) -> Iterator[None]:
+    """Within this context, networks compute in the precision that was asked for."""
+    kind, device = training.autocast, torch.device(training.device).type
+    with torch.autocast(device, dtype=kind, enabled=kind is not None):
+        yield
+
+
+def moved(batch: Any, training: Training) -> tuple[list[Tensor], Any]:
+    """(inputs, target) of a batch, on the device; ValueError where it is no such thing."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        raise ValueError(f"a batch is a {type(batch).__name__}; give tuples (inputs..., target)")
+    *inputs, target = (
+        part.to(training.device, non_blocking=True) if isinstance(part, Tensor) else part
+        for part in batch
+    )
+    if training.channels_last:
+        inputs = [
+            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs
+        ]
+    return inputs, target
 
 
 def _is(one: object, other: object) -> bool:

@@ -67,7 +67,7 @@ class Task:
         if self.name == "ds_cnn":
             return Training(optimizer=lambda p: AdamW(p, LR), **common)
         return Training(
-            optimizer=lambda p: SGD(p, LR, 0.9, weight_decay=1e-4),
+            optimizer=lambda p: AdamW(p, LR, weight_decay=1e-2),
             autocast=torch.bfloat16,
             channels_last=True,
             **common,

@@ -1,4 +1,4 @@
-"""A sweep of budgets, cuts and quantisation, by Optuna: what accuracy costs in RAM, flash, cycles."""
+"""A sweep of budgets, cuts and ways to int8, by Optuna: what accuracy costs in RAM and cycles."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mcugraph.ctext import identifier
@@ -72,7 +73,7 @@ def _study(runner: Runner, folder: Path, name: str) -> optuna.Study:
     folder.mkdir(parents=True, exist_ok=True)
     url = runner.sweep.storage
     storage = url or JournalStorage(JournalFileBackend(str(folder / STUDY)))
-    ways = ["maximize", *("minimize" for _ in runner.figures)]
+    ways = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in runner.figures)]
     study = optuna.create_study(
         study_name=name, storage=storage, directions=ways, load_if_exists=True
     )

@@ -8,10 +8,12 @@ from xml.sax.saxutils import escape
 
 from mcugraph.prune.exploration import Exploration, Trial, best_of
 
-TITLES = {"ram": "RAM", "flash": "flash", "cycles": "cycles", "macs": "MACs"}
-SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "K"), (1, ""))
-PANEL, HEIGHT, WIDE, HIGH = 330, 300, 250, 200
-LEFT, TOP = 56, 40
+TITLES = {"ram": "RAM", "flash": "flash", "cycles": "cycles", "macs": "multiply-accumulates"}
+# Bytes count in units of 1024, as budgets do.
+BYTES = ((1024**2, "MB"), (1024, "KB"), (1, "bytes"))
+COUNTS = ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, ""))
+PANEL, HEIGHT, WIDE, HIGH = 330, 290, 250, 200
+LEFT, TOP = 56, 36
 # A text and a line colour for white and for dark pages; the accent is readable on both.
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
@@ -31,11 +33,11 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 def front_svg(found: Exploration) -> str:
     """A panel a figure; points on its front are joined and have the number of their trial."""
     trials = [trial for trial in found.trials if trial.used is not None]
-    width = PANEL * len(found.figures)
+    width, names = PANEL * len(found.figures), ", ".join(found.figures)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" '
         f'width="{width}" height="{HEIGHT}" role="img">',
-        f"<title>Score against {escape(', '.join(found.figures))} on {escape(found.target)}</title>",
+        f"<title>{escape(f'Score against {names} on {found.target}')}</title>",
         f"<style>{STYLE}</style>",
     ]
     for place, figure in enumerate(found.figures):
@@ -46,13 +48,15 @@ def front_svg(found: Exploration) -> str:
 
 
 def _panel(trials: Sequence[Trial], figure: str) -> Iterator[str]:
-    points = [(_figure(trial, figure), trial.score or 0.0) for trial in trials]
+    scales = BYTES if figure in ("ram", "flash") else COUNTS
+    most = max((_figure(trial, figure) for trial in trials), default=0.0)
+    unit, named = next((scale for scale in scales if most >= scale[0]), scales[-1])
+    points = [(_figure(trial, figure) / unit, trial.score or 0.0) for trial in trials]
     across = ticks([x for x, _ in points] or [1.0])
     up = ticks([y for _, y in points] or [100.0])
-    unit, letter = next((s for s in SCALES if across[-1] >= s[0]), SCALES[-1])
-    bytes_ = "B" if figure in ("ram", "flash") else ""
-    named = f" ({letter}{bytes_})" if letter + bytes_ else ""
-    yield f'<text class="title" y="-16">score, by {TITLES[figure]}{named}</text>'
+    title = f"{TITLES[figure]} in {named}" if named else TITLES[figure]
+    yield '<text class="title" x="-8" y="-16" text-anchor="end">score</text>'
+    yield f'<text class="title" x="{WIDE / 2}" y="{HIGH + 42}" text-anchor="middle">{title}</text>'
     for value in up:
         y = _place(value, up, HIGH, 0)
         yield f'<line class="grid" x2="{WIDE}" y1="{y}" y2="{y}"/>'
@@ -60,7 +64,7 @@ def _panel(trials: Sequence[Trial], figure: str) -> Iterator[str]:
     for value in across:
         x = _place(value, across, 0, WIDE)
         yield f'<line class="axis" x1="{x}" x2="{x}" y1="{HIGH}" y2="{HIGH + 5}"/>'
-        yield f'<text x="{x}" y="{HIGH + 20}" text-anchor="middle">{value / unit:g}</text>'
+        yield f'<text x="{x}" y="{HIGH + 20}" text-anchor="middle">{value:g}</text>'
     yield f'<line class="axis" x2="{WIDE}" y1="{HIGH}" y2="{HIGH}"/>'
     front = sorted(best_of(trials, (figure,)), key=lambda trial: _figure(trial, figure))
     places = {
@@ -78,15 +82,17 @@ def _dots(
     for trial in sorted(trials, key=lambda trial: trial.number in best):
         x, y = places[trial.number]
         kind, radius = ("best", 4) if trial.number in best else ("other", 3)
-        told = escape(f"{trial.number}: {trial.name}, score {trial.score:.2f}")
-        yield f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}"><title>{told}</title></circle>'
+        told = f"<title>{escape(f'{trial.number}: {trial.name}, score {trial.score:.2f}')}</title>"
+        yield f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}">{told}</circle>'
     taken: list[tuple[float, float]] = []
     for trial in front:
         x, y = places[trial.number]
-        # A label that would cover the one before it stands below its point.
-        low = any(abs(x - a) < 18 and abs(y - 8 - b) < 12 for a, b in taken)
-        taken.append((x, y + 18 if low else y - 8))
-        yield f'<text x="{x}" y="{taken[-1][1]}" text-anchor="middle">{trial.number}</text>'
+        # The line comes from below and leaves to the right, so the label stands above, to the left;
+        # one that would cover the one before it stands below, to the right.
+        low = any(abs(x - a) < 18 and abs(y - b) < 14 for a, b in taken)
+        taken.append((x, y))
+        at = f'x="{x + 7}" y="{y + 16}"' if low else f'x="{x - 6}" y="{y - 6}" text-anchor="end"'
+        yield f"<text {at}>{trial.number}</text>"
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> str:

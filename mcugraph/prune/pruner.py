@@ -223,18 +223,18 @@ class BudgetPruner:
     def _reduce(self, candidates: Sequence[Candidate], limits: dict[str, float]) -> None:
         """Choose until the compiler itself says that the limits are met."""
         chooser = Chooser(self.resources, candidates, self.rules.round_to)
-        final = not self._shares
+        aims, final = dict(limits), not self._shares
         while True:
-            more = chooser.reduce(limits)
-            model = self._pruned([each.left for each in candidates])
-            self.resources.replan(model)
+            more = chooser.reduce(aims)
+            self.resources.replan(self._pruned([each.left for each in candidates]))
             over = self.resources.over(limits, final=final)
             if not over:
                 return
             if not more:
                 raise ValueError(f"no channel is left that could go; {_told(over, limits)}")
-            for name, excess in over.items():
-                limits[name] -= excess
+            # What placement and code add to the plan: the forms do not know of it.
+            used = self.usage()
+            aims |= {name: used[name] - excess for name, excess in over.items()}
 
     def _pruned(self, left: Sequence[Sequence[int]]) -> ModelProto:
         model = self.network.to_onnx()

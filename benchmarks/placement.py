@@ -33,22 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "placement.json"
 SCHEMA_VERSION = 2
 CAPACITY = 1_048_576
 # What the search and CP-SAT may spend on fitting an instance into the capacity.
-NODES, WORK = 600_000, 2.0
-# MiniMalloc 9f5cf81, built with -O3 and asked for the capacity, on a machine like ours: seconds.
-MINIMALLOC = {
-    "A": 4.73,
-    "B": 3.50,
-    "C": 0.65,
-    "D": 2.51,
-    "E": 3.33,
-    "F": 4.73,
-    "G": 1.06,
-    "H": 1.57,
-    "I": 2.90,
-    "J": 0.83,
-    "K": 0.58,
-}
-
+NODES, WORK = 400_000, 2.0
 Figures = dict[str, Any]
 
 

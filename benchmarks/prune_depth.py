@@ -11,20 +11,25 @@ network trained on for as long, since more training helps it, too.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import bases
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, AdamW, Optimizer
 
-from mcugraph.prune.attached import logits_form
+from mcugraph.cost import cost_of
+from mcugraph.passes import cut_depth
+from mcugraph.passes.heads import Head
 from mcugraph.prune.depth import Depth, fit_depth
 from mcugraph.prune.export import from_torch
 from mcugraph.prune.network import Network
@@ -32,46 +37,66 @@ from mcugraph.prune.training import Still, Trainer, Training
 
 RESULTS = Path(__file__).parent / "results" / "prune_depth.json"
 SEEDS = (0, 1, 2)
-LR = float(__import__("os").environ.get("LR","3e-3"))
-EP = int(__import__("os").environ.get("EP","40"))
 UNCUT = "uncut, trained on"
 # Whether all is trained, and how much the full network is listened to.
 VARIANTS = {
-    "unfrozen, distilled": (True, 0.9),
     "unfrozen, hard labels": (True, 0.0),
-    "frozen, distilled": (False, 0.9),
+    "unfrozen, distilled": (True, 0.9),
     "frozen, hard labels (the paper)": (False, 0.0),
+    "frozen, distilled": (False, 0.9),
+    UNCUT: (True, 0.0),
 }
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A network, where it ends, its data, and the epochs that each variant gets."""
+    """A network, where it ends, and the epochs of each variant: `images` images each, or all."""
 
-    name: str
+    title: str
     cut: str
-    epochs: Mapping[str, int]
+    epochs: tuple[int, ...]
     images: int | None = None
 
-    def module(self) -> torch.nn.Module:
+    @property
+    def spoken(self) -> bool:
+        """Whether it hears digits or sees images."""
+        return self.images is None
+
+    def module(self) -> nn.Module:
         """The base."""
-        return bases.ds_cnn() if self.name == "ds_cnn" else bases.resnet8()
+        return bases.ds_cnn() if self.spoken else bases.resnet8()
 
     def data(self, split: str) -> tuple[Tensor, Tensor]:
         """Inputs and labels."""
-        return bases.digits(split) if self.name == "ds_cnn" else bases.cifar(split)
+        return bases.digits(split) if self.spoken else bases.cifar(split)
 
-    def training(self, epochs: int, seed: int, distil: float) -> Training:
+    def training(self, variant: str, seed: int) -> Training:
         """How it is trained."""
-        common = {"epochs": epochs, "seed": seed, "distil": distil}
-        if self.name == "ds_cnn":
-            return Training(optimizer=lambda p: AdamW(p, LR), **common)
+        fast = {} if self.spoken else {"autocast": torch.bfloat16, "channels_last": True}
         return Training(
-            optimizer=lambda p: AdamW(p, LR, weight_decay=1e-2),
-            autocast=torch.bfloat16,
-            channels_last=True,
-            **common,
+            epochs=self.epochs[list(VARIANTS).index(variant)],
+            optimizer=_adamw if self.spoken else _sgd,
+            distil=VARIANTS[variant][1],
+            seed=seed,
+            **fast,
         )
+
+
+def _adamw(weights: Iterable[nn.Parameter]) -> Optimizer:
+    return AdamW(weights, 3e-3, weight_decay=1e-2)
+
+
+def _sgd(weights: Iterable[nn.Parameter]) -> Optimizer:
+    return SGD(weights, 0.05, 0.9, weight_decay=1e-4)
+
+
+TASKS = {
+    "ds_cnn": Task("DS-CNN, spoken digits, behind block 2", "relu_4", (40, 30, 64, 60, 38)),
+    "resnet8": Task(
+        "ResNet-8, CIFAR-10, behind block 2", "relu_4", (10, 5, 14, 14, 7), images=10_000
+    ),
+}
 
 
 class Augmented:
@@ -79,18 +104,18 @@ class Augmented:
 
     Digits are shifted in time, masked for up to 10 frames and mixed in pairs, and each coefficient
     is scaled and moved, as other voices would: chosen by training on two of the four speakers and
-    testing on the others two. Images are shifted and mirrored.
+    testing on the other two. Images are shifted and mirrored.
     """
 
     def __init__(self, task: Task, seed: int) -> None:
         self.inputs, self.labels = task.data("train")
-        self.spoken = task.name == "ds_cnn"
+        self.spoken = task.spoken
         self.count = task.images or len(self.labels)
         self.dice = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-self.count // 100)
+        return len(range(0, self.count, 100))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch, of some of the images where the task says so."""
@@ -127,36 +152,85 @@ class Augmented:
         return functional.pad(x, (4, 4, 4, 4))[:, :, i : i + 32, j : j + 32]
 
 
-TASKS = (
-    Task("ds_cnn", "relu_4", dict(zip((*VARIANTS, UNCUT), (EP,)*5, strict=True))),
-    Task("resnet8", "relu_4", dict(zip((*VARIANTS, UNCUT), (EP,)*5, strict=True)), 10000),
-)
-
-
-def run(task: Task, variant: str, seed: int) -> dict[str, Any]:
-    """Accuracy and CPU seconds of one training."""
+def run(task: Task, variant: str, seed: int) -> Record:
+    """Accuracy in percent, and CPU seconds of the training."""
     torch.manual_seed(seed)
-    module = task.module()
-    x, _ = task.data("test")
-    model = from_torch(module, x[:1].float())
-    loader = Augmented(task, seed)
-    unfreeze, distil = VARIANTS.get(variant, (True, 0.0))
-    training = task.training(task.epochs[variant], seed, distil)
+    inputs, labels = task.data("test")
+    model = from_torch(task.module(), inputs[:1].float())
+    loader, training = Augmented(task, seed), task.training(variant, seed)
     begin = time.process_time()
     if variant == UNCUT:
-        network = Network(logits_form(model)[0])
+        network = Network(model)
         trainer = Trainer(Still(network), loader, training, None)
         for epoch in range(training.epochs):
             trainer.run_epoch(epoch)
     else:
-        depth = Depth(tensor=task.cut, unfreeze=unfreeze)
+        depth = Depth(tensor=task.cut, unfreeze=VARIANTS[variant][0])
         network = fit_depth(model, loader, None, training, depth).network
     seconds = time.process_time() - begin
-    return {"accuracy": bases.accuracy(network, *task.data("test")), "seconds": seconds}
+    accuracy = bases.accuracy(network, inputs, labels)
+    return {"accuracy": round(accuracy, 2), "cpu_seconds": round(seconds, 1)}
+
+
+def facts(task: Task) -> Record:
+    """The base's accuracy, and the size of the network before and after the cut."""
+    inputs, labels = task.data("test")
+    module = task.module()
+    model = from_torch(module, inputs[:1].float())
+    shorter = cut_depth(model, task.cut, Head.parse("dscnn32_16", 10, softmax=False))
+    costs = {"uncut": cost_of(model, "cortex-m0"), "cut": cost_of(shorter, "cortex-m0")}
+    sizes = {name: {"params": c.parameters, "macs": c.macs} for name, c in costs.items()}
+    return {"title": task.title, "base": round(bases.accuracy(module, inputs, labels), 2), **sizes}
+
+
+def results() -> Record:
+    """The figures so far."""
+    if not RESULTS.exists():
+        return {}
+    found: Record = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found
+
+
+def table(record: Record) -> str:
+    """A row a variant: mean accuracy, its spread, the change against the base, CPU seconds."""
+    lines = []
+    for found in record.values():
+        shares = [found["cut"][name] / found["uncut"][name] for name in ("params", "macs")]
+        lines += [
+            f"{found['title']}: {shares[0]:.0%} of the parameters, {shares[1]:.0%} of the MACs; "
+            f"the base has {found['base']:.1f} %",
+            "",
+            "| training | accuracy | spread | against the base | CPU s |",
+            "|---|---:|---:|---:|---:|",
+        ]
+        for variant, seeds in found["runs"].items():
+            scores = [one["accuracy"] for one in seeds.values()]
+            middle = mean(scores)
+            spread = f"{min(scores):.1f} to {max(scores):.1f}"
+            seconds = mean(one["cpu_seconds"] for one in seeds.values())
+            change = f"{middle - found['base']:+.1f}"
+            lines.append(f"| {variant} | {middle:.1f} | {spread} | {change} | {seconds:.0f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(names: Sequence[str], seeds: Sequence[int]) -> None:
+    """Make what is missing."""
+    torch.set_num_threads(1)
+    for name, seed, variant in product(names, seeds, VARIANTS):
+        known = results().get(name, {}).get("runs", {}).get(variant, {})
+        if str(seed) in known:
+            continue
+        sizes, figures = facts(TASKS[name]), run(TASKS[name], variant, seed)
+        print(name, variant, seed, figures, flush=True)
+        # Another process may have written meanwhile.
+        record = results()
+        runs = record.setdefault(name, {**sizes, "runs": {}})["runs"]
+        runs.setdefault(variant, {})[str(seed)] = figures
+        RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(table(results()))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    t = next(t for t in TASKS if t.name == sys.argv[1])
-    for v in sys.argv[3:] or [*VARIANTS, UNCUT]:
-        print(v, run(t, v, int(sys.argv[2])), flush=True)
+    chosen = sys.argv[1:2] or list(TASKS)
+    main(chosen, [int(seed) for seed in sys.argv[2:]] or SEEDS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import budget_table
+import memory_tables
 import pruning_table
 from peers import PEERS, PUBLISHED, TFLM_ARENA
 
@@ -256,6 +257,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "summary": _summary,
     "models": _models,
     "memory": _memory,
+    "networks": lambda _: memory_tables.networks(),
+    "placement": lambda _: memory_tables.instances(),
     "pruning": lambda _: pruning_table.matrix(pruning_table.results()),
     "pruned-memory": lambda _: pruning_table.memory(pruning_table.results()),
     "prune-budget": lambda _: budget_table.table(),

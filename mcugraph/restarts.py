@@ -58,7 +58,6 @@ def pack(packing: Packing, known: Solution, nodes: int, enough: int = 0) -> Solu
         nodes -= found.nodes
         if found.starts is not None:
             known = Solution(found.starts, packing.height(found.starts), known.bound)
-            search.follow(found.starts)
         else:
             failed = goal
             known = Solution(known.starts, known.arena, goal + 1 if found.closed else known.bound)
@@ -74,11 +73,6 @@ class _Search:
         self._features = _features(packing)
         self._grades = np.array([_grades(values) for values in self._features.values()])
         self._chance = random.Random(0)
-        self._model: NDArray[np.float64] | None = None
-
-    def follow(self, starts: list[int]) -> None:
-        """Take an arena that was too large as a model: what is low there goes first, too."""
-        self._model = _grades(-np.array(starts))
 
     def fit(self, arena: int, nodes: int) -> Fitting:
         """Try one order after the other, with so many nodes in all."""
@@ -93,29 +87,19 @@ class _Search:
         return Fitting(found.starts, used, found.closed)
 
     def _orders(self, settler: Settler) -> Iterator[Ints]:
-        """Ranks of all buffers, without end; every other one as the model says, if there is one."""
-        for ranks in self._fresh(settler):
-            if self._model is not None:
-                yield _ranks(self._model + _blame(settler))
-            yield ranks
-
-    def _fresh(self, settler: Settler) -> Iterator[Ints]:
+        """Ranks of all buffers, without end."""
         for names in ORDERS:
             yield _ranks(*(self._features[name] for name in names))
         while True:
             yield _ranks(self._mixture())
-            yield _ranks(self._mixture() + _blame(settler))
+            blame = settler.blame / max(settler.blame.max(initial=0), 1)
+            yield _ranks(self._mixture() + BLAME * blame)
 
     def _mixture(self) -> NDArray[np.float64]:
         """All features with random weights, most of them small."""
         weights = [self._chance.random() ** 3 for _ in self._grades]
         mixed: NDArray[np.float64] = np.array(weights) @ self._grades
         return mixed
-
-
-def _blame(settler: Settler) -> NDArray[np.float64]:
-    """What each has had to do with failing, as much as all else that speaks for a buffer."""
-    return BLAME * settler.blame / max(settler.blame.max(initial=0), 1)
 
 
 def _features(packing: Packing) -> dict[str, NDArray[np.generic]]:

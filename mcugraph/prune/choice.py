@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from mcugraph.prune.resources import Resources
 from mcugraph.prune.salience import Surgeon
+
+# The share of all channels that may go before memory is planned again.
+PLANNED = 1 / 16
 
 
 class Candidate:
@@ -50,8 +54,13 @@ class Chooser:
         return torch.tensor([float(len(each.left)) for each in self._candidates])
 
     def reduce(self, limits: Mapping[str, float]) -> bool:
-        """Remove until the present forms say that all limits are met; False where none can go."""
-        while True:
+        """Remove until the present forms say that all limits are met; False where none can go.
+
+        Where memory is limited, no more than a share of the channels: then it is planned again.
+        """
+        memory = any(name in limits for name in ("arena", "ram"))
+        steps = max(1, int(self.counts().sum() * PLANNED)) if memory else sys.maxsize
+        for _ in range(steps):
             counts = self.counts().double().requires_grad_()
             with torch.enable_grad():
                 excess = self._resources.excess(counts, limits)
@@ -59,6 +68,7 @@ class Chooser:
                 return True
             if not self._remove_one(counts, excess):
                 return False
+        return True
 
     def _remove_one(self, counts: Tensor, excess: Tensor) -> bool:
         (gains,) = torch.autograd.grad(excess, counts)

@@ -18,8 +18,8 @@ LEFT, TOP = 56, 36
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
-.grid { stroke: #1f2328; stroke-opacity: .12 }
-.axis { stroke: #1f2328; stroke-opacity: .5 }
+.grid, .axis { stroke: #1f2328; stroke-opacity: .5 }
+.grid { stroke-opacity: .12 }
 .front { fill: none; stroke: #2f81f7; stroke-width: 1.5 }
 .best { fill: #2f81f7 }
 .other { fill: #8b949e; fill-opacity: .6 }
@@ -87,8 +87,8 @@ def _dots(
     taken: list[tuple[float, float]] = []
     for trial in front:
         x, y = places[trial.number]
-        # The line comes from below and leaves to the right, so the label stands above, to the left;
-        # one that would cover the one before it stands below, to the right.
+        # The line comes from below and leaves to the right: labels stand on its other side, but
+        # for one that would cover the one before it.
         low = any(abs(x - a) < 18 and abs(y - b) < 14 for a, b in taken)
         taken.append((x, y))
         at = f'x="{x + 7}" y="{y + 16}"' if low else f'x="{x - 6}" y="{y - 6}" text-anchor="end"'

@@ -132,10 +132,12 @@ class Resources:
         return form
 
     def _arena(self) -> Form:
-        draft = draft_of(self.model, self.machine)
-        products = [self._scaled(tensor_name(name), size) for name, size in draft.live.items()]
+        """The live tensors at the peak; working memory goes with them."""
+        live = draft_of(self.model, self.machine).live
         exact = cost_of(self.model, self.machine, placed=False).ram
-        return self._form(products).settled(self.counts, exact)
+        factor = exact / sum(live.values())
+        products = [self._scaled(tensor_name(name), size * factor) for name, size in live.items()]
+        return self._form(products)
 
     def _ram(self) -> Form:
         form = self._arena()

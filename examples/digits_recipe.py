@@ -1,4 +1,4 @@
-"""A recipe: `mcugraph fit examples/digits_recipe.py --target microbit --budget macs=30K,flash=10KB`.
+"""A recipe of `mcugraph fit`, for the microbit and a budget such as macs=30K,flash=10KB.
 
 The trained network of `digits.py` gets narrower while it goes on learning, until its C keeps the
 budget; then its int8 form is trained for a moment. Every third image is held out for testing.

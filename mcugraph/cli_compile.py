@@ -26,6 +26,7 @@ from mcugraph.options import (
     Model,
     Objective,
     Out,
+    Placement,
     Prefix,
     Recompute,
     TargetName,
@@ -54,12 +55,14 @@ def optimize_command(
     objective: Objective = "ram",
     source: Input = "whole",
     recompute: Recompute = 1.0,
+    placement: Placement = "quick",
     decision: Decided = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into a folder of C; nothing is written where it exceeds its budget."""
     settings = Settings(
-        name, dims_of(dim), budget, allow_float, compiler, objective, source, recompute, decision
+        *(name, dims_of(dim), budget, allow_float, compiler, objective, source),
+        *(recompute, placement, decision),
     )
     folder = writable(out or Path("build") / model_name(model, settings))
     artifact = _compile(model, target, settings)
@@ -82,12 +85,14 @@ def analyze(
     objective: Objective = "ram",
     source: Input = "whole",
     recompute: Recompute = 1.0,
+    placement: Placement = "quick",
     decision: Decided = None,
     as_json: Json = False,
 ) -> None:
     """Report what a model needs on a target, and write nothing."""
     settings = Settings(
-        name, dims_of(dim), budget, allow_float, compiler, objective, source, recompute, decision
+        *(name, dims_of(dim), budget, allow_float, compiler, objective, source),
+        *(recompute, placement, decision),
     )
     artifact = _compile(model, target, settings)
     _print(artifact, as_json)

@@ -11,7 +11,7 @@ from mcugraph.packing import Packing, Solution
 from mcugraph.restarts import pack
 
 # Nodes of the search; before CP-SAT is asked, it should be quick.
-THOROUGH, AHEAD = 100_000, 6_000
+THOROUGH, AHEAD = 150_000, 6_000
 
 
 def improver(name: str) -> Improve | None:
@@ -24,7 +24,7 @@ def improver(name: str) -> Improve | None:
 
 
 def thorough(packing: Packing, known: Solution) -> Solution:
-    """Some ten seconds, for hundreds of buffers."""
+    """Up to half a minute, for hundreds of buffers."""
     return pack(packing, known, THOROUGH)
 
 

@@ -15,6 +15,7 @@ from mcugraph.bind import unresolved
 from mcugraph.budget import Budget
 from mcugraph.ctext import C_HEADERS, identifier
 from mcugraph.decision import Decision
+from mcugraph.efforts import improver
 from mcugraph.emit import emit
 from mcugraph.errors import LoadError
 from mcugraph.load import load, load_model
@@ -49,6 +50,7 @@ class Settings:
     objective: str = "ram"
     input: str = "whole"
     recompute: float = 1.0
+    placement: str = "quick"
     decision: Decision | str | Path | None = None
 
 
@@ -105,7 +107,8 @@ def aim_of(settings: Settings, machine: Target, budget: Budget) -> Aim:
         raise ValueError(f"--input {settings.input}: there are {', '.join(INPUTS)}")
     room = None if budget.ram is None else max(budget.ram - machine.stack, 0)
     enough = {"ram": 0, "balanced": room or 0, "cycles": UNLIMITED if room is None else room}
-    return Aim(settings.allow_float, enough[settings.objective], settings.input == "rows")
+    pushed, improve = settings.input == "rows", improver(settings.placement)
+    return Aim(settings.allow_float, enough[settings.objective], pushed, improve)
 
 
 def loaded(model: str | Path | onnx.ModelProto, settings: Settings) -> onnx.ModelProto:

@@ -36,6 +36,9 @@ Input = Annotated[
 Recompute = Annotated[
     float, typer.Option("--allow-recompute", help="Work as a multiple of the least, to save RAM.")
 ]
+Placement = Annotated[
+    str, typer.Option("--placement", help="How hard to place: quick, thorough, or cpsat.")
+]
 Decided = Annotated[
     Path | None, typer.Option("--decision", help="Prune first, as this file decides.")
 ]

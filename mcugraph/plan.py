@@ -13,6 +13,7 @@ from mcugraph.graph import Graph, Step
 from mcugraph.group import Group
 from mcugraph.layout import layouts_of
 from mcugraph.lower.model import lower_model
+from mcugraph.memory import Improve
 from mcugraph.parts import joined, place_parts
 from mcugraph.record import Plan, Section
 from mcugraph.rings import rings_of, with_rings
@@ -33,12 +34,13 @@ class Aim:
     """What the plan is for.
 
     Streaming goes no further than `enough` bytes of arena ask for; a `pushed` input comes row by
-    row while the first section runs.
+    row while the first section runs; `improve` looks for a smaller arena than the default does.
     """
 
     allow_float: bool = False
     enough: int = 0
     pushed: bool = False
+    improve: Improve | None = None
 
 
 def make_plan(graph: Graph, target: Target, name: str, aim: Aim | None = None) -> Plan:
@@ -93,7 +95,7 @@ def plan_with(graph: Graph, target: Target, name: str, aim: Aim, allowed: Set[st
         tasks, lives = with_source(graph, layouts, tasks, lives)
     aligns = {name: _align(graph, name) for name in lives}
     groups = grouped(tasks, lives, aligns, aim.enough)
-    arrangement = arrange(tasks, lives, groups, aligns)
+    arrangement = arrange(tasks, lives, groups, aligns, aim.improve)
     memory = arrangement.memory
     rings, merged = rings_of(groups)
     return Plan(

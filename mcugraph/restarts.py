@@ -28,11 +28,11 @@ ORDERS = (
     ("width", "load", "size"),
 )
 # Nodes for one order, besides one for each buffer; twice as many after each round of so many.
-PATIENCE, ROUND = 400, 24
+PATIENCE, ROUND = 400, 200
 # How much of the blame of the last tries is forgotten with each.
-FORGET = 0.3
+FORGET = 0.1
 # How much the blame counts beside all that else speaks for a buffer.
-BLAME = 3.0
+BLAME = 1.0
 # Of all nodes, what the first goal, the bound, may take, and each of the goals above it, which has
 # time for a few orders.
 FIRST, LATER, FEWEST = 2, 16, 3

@@ -47,7 +47,16 @@ FLOORS = [
     | {"report", "exit_report", "tensor_entry"},
     {"verify", "exit_check", "observe", "place", "execute", "measure", "artifact"},
     {"judge", "optimize", "explain", "cuts", "cost", "ranks", "prune", "prune.*"},
-    {"show", "show_explain", "show_cuts", "options", "groups", "show_groups", "show_fit", "show_explore"},
+    {
+        "show",
+        "show_explain",
+        "show_cuts",
+        "options",
+        "groups",
+        "show_groups",
+        "show_fit",
+        "show_explore",
+    },
     {"cli", "cli_compile", "cli_prune", "__main__", "mcugraph"},
 ]
 # Who may import whom on one floor; nobody else may.

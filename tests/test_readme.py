@@ -22,7 +22,7 @@ from mcugraph.oracle import Oracle
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LONGEST = 260
+LONGEST = 295
 # The README's lines stand where the image is; this is what a caller adds.
 PROGRAM = """#include <stdint.h>
 {include}

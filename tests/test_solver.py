@@ -132,7 +132,7 @@ def test_of_a_crowd_no_two_share_a_byte(case: tuple[list[Buffer], Gaps]) -> None
 @needs_instances
 @pytest.mark.parametrize("name", list("ABCDEFGHJK"))
 def test_published_instances_fit_as_published(name: str) -> None:
-    """Into what MiniMalloc is asked for; I takes minutes (benchmarks/placement.py)."""
+    """Into what MiniMalloc is asked for; I takes 20 seconds (benchmarks/placement.py)."""
     buffers = published(name)
     known = Solution(None, 2 * CAPACITY, lower_bound(buffers))
     found = pack(packing_of(buffers, {}), known, 12_000, enough=CAPACITY)

@@ -113,7 +113,9 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
 def _advance(study: optuna.Study, runner: Runner, tell: Tell) -> None:
     """One more trial; what is tried depends on those before it alone, so a sweep can be resumed."""
     done = _finished(study)
-    study.sampler = TPESampler(seed=runner.sweep.seed * APART + len(done))
+    # Those that other machines train at present count, so that not all draw the same.
+    begun = len(done) + len(study.get_trials(states=(TrialState.RUNNING,)))
+    study.sampler = TPESampler(seed=runner.sweep.seed * APART + begun)
     trial = study.ask()
     point = _suggested(trial, runner)
     goal = ",".join(f"{name}={limit}" for name, limit in runner.goal(point).limits.items())

@@ -12,8 +12,7 @@ TITLES = {"ram": "RAM", "flash": "flash", "cycles": "cycles", "macs": "multiply-
 # Bytes count in units of 1024, as budgets do.
 BYTES = ((1024**2, "MB"), (1024, "KB"), (1, "bytes"))
 COUNTS = ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, ""))
-PANEL, HEIGHT, WIDE, HIGH = 330, 290, 250, 200
-LEFT, TOP = 56, 36
+PANEL, HEIGHT, WIDE, HIGH, LEFT, TOP = 330, 290, 250, 200, 56, 36
 # A text and a line colour for white and for dark pages; the accent is readable on both.
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
@@ -23,10 +22,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .front { fill: none; stroke: #2f81f7; stroke-width: 1.5 }
 .best { fill: #2f81f7 }
 .other { fill: #8b949e; fill-opacity: .6 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 }
-  .grid, .axis { stroke: #e6edf3 }
-}
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid, .axis { stroke: #e6edf3 } }
 """.strip()
 
 

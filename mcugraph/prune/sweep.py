@@ -27,6 +27,7 @@ from mcugraph.prune.training import score_of
 
 WHOLE = "whole"
 STATIC, TRAINED = "static", "trained"
+SHARE = r"\d+(?:\.\d+)?"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Sweep:
         found: dict[str, tuple[int, int]] = {}
         problems = []
         for part in filter(None, self.budgets.split(",")):
-            match = re.fullmatch(r"\s*(\w+)\s*=\s*([\d.]+)\s*\.\.\s*([\d.]+)\s*", part)
+            match = re.fullmatch(rf"\s*(\w+)\s*=\s*({SHARE})\s*\.\.\s*({SHARE})\s*", part)
             low, high = (float(match[2]), float(match[3])) if match else (0.0, 0.0)
             if match is None or not 0 < low < high <= 1:
                 problems.append(f"'{part}': write ranges of shares such as macs=0.2..1")

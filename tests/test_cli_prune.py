@@ -262,7 +262,7 @@ def test_a_disk_that_fails_leaves_nothing(
     [
         ([], ["write one of --decision, --by, --ranks, --codebook; given: none"]),
         (["--by", "flops", "--decision", "d.json"], ["given: --decision, --by"]),
-        (["--ranks", "time"], ["by: there are macs, flash, params, not 'time'"]),
+        (["--ranks", "time"], ["by: there are flash, macs, params, not 'time'"]),
         (["--codebook", "1"], ["can have 2 to 16 values, not 1"]),
         (["--by", "flop"], ["by='flop'", "did you mean flops?"]),
         (["--by", "flops", "--mode", "lucky"], ["mode='lucky'", "greedy"]),

@@ -6,6 +6,7 @@
 #include "mcugraph.h"
 #include "mcugraph_conv.h"
 #include "mcugraph_dot.h"
+#include "mcugraph_gather.h"
 #include "mcugraph_pool.h"
 
 /* All that is used of a C library; string.h may be missing on a bare core. */

@@ -200,8 +200,8 @@ def table(record: Record) -> str:
             f"{found['title']}: {shares[0]:.0%} of the parameters, {shares[1]:.0%} of the MACs; "
             f"the base has {found['base']:.1f} %",
             "",
-            "| training | accuracy | spread | against the base | CPU s |",
-            "|---|---:|---:|---:|---:|",
+            "| training | seeds | accuracy | spread | against the base | CPU s |",
+            "|---|---:|---:|---:|---:|---:|",
         ]
         for variant, seeds in found["runs"].items():
             scores = [one["accuracy"] for one in seeds.values()]
@@ -209,7 +209,8 @@ def table(record: Record) -> str:
             spread = f"{min(scores):.1f} to {max(scores):.1f}"
             seconds = mean(one["cpu_seconds"] for one in seeds.values())
             change = f"{middle - found['base']:+.1f}"
-            lines.append(f"| {variant} | {middle:.1f} | {spread} | {change} | {seconds:.0f} |")
+            cells = (variant, str(len(scores)), f"{middle:.1f}", spread, change, f"{seconds:.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,9 +1,10 @@
-"""The commands of pruning: groups, cuts, prune, split, fit."""
+"""The commands of pruning: groups, cuts, prune, split, fit, explore."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import onnx
@@ -35,6 +36,7 @@ from mcugraph.passes.cluster_weights import clusterable
 from mcugraph.prune.complexity import plan_by_complexity
 from mcugraph.ranks import choose_ranks
 from mcugraph.show_cuts import print_cuts
+from mcugraph.show_explore import print_exploration
 from mcugraph.show_fit import FitDisplay, print_outcome
 from mcugraph.show_groups import print_groups
 
@@ -169,8 +171,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Train a network until its C keeps a budget: pruned, quantised, compiled and verified."""
-    # torch takes seconds to load, and may not be installed: only this command needs it.
-    own = import_module("mcugraph.prune.recipe")
+    own = _trainer("recipe")
     with FitDisplay(Console(stderr=True)) as tell:
         outcome = own.run_recipe(recipe, own.Wish(budget, target, epochs, out, resume), tell)
     if outcome is None:
@@ -183,6 +184,50 @@ def fit(
         raise typer.Exit(OVER_BUDGET)
     if not outcome.verified:
         raise typer.Exit(WRONG)
+
+
+@app.command()
+def explore(
+    recipe: Annotated[Path, typer.Argument(help="A Python file with a function recipe().")],
+    trials: Annotated[int, typer.Option(min=1, help="How many networks are tried.")] = 20,
+    budgets: Annotated[
+        str, typer.Option(help="Ranges, in shares of what the whole network takes.")
+    ] = "macs=0.2..1",
+    cuts: Annotated[str, typer.Option(help="front, none, or tensors with commas.")] = "front",
+    head: Annotated[str, typer.Option(help="The head behind a cut.")] = "dscnn32_16",
+    quantised: Annotated[str, typer.Option(help="static, trained, or both.")] = "static",
+    target: OptionalTarget = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Overrule the recipe's.")] = None,
+    out: Out = None,
+    storage: Annotated[
+        str | None, typer.Option(help="An Optuna URL that several machines share.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the search.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Sweep budgets, cuts and quantisation: accuracy against RAM, flash and cycles."""
+    own = _trainer("explore")
+    sweep = _trainer("sweep").Sweep(
+        *(trials, budgets, cuts, head, quantised, target, epochs, out, storage, seed)
+    )
+    with progress("exploring") as tell:
+        found = own.explore_recipe(recipe, sweep, tell)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_exploration(found, console())
+
+
+def _trainer(name: str) -> ModuleType:
+    """A module that needs torch, which takes seconds to load and may not be installed."""
+    try:
+        return import_module(f"mcugraph.prune.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("mcugraph"):
+            raise
+        raise ValueError(
+            f"this needs {error.name}, which is not installed: pip install 'mcugraph[prune]'"
+        ) from None
 
 
 def _expect_apart(written: list[Path], read: list[Path]) -> None:

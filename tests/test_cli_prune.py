@@ -431,3 +431,18 @@ def test_optimize_compiles_what_is_left(tmp_path: Path, capsys: Capture) -> None
     whole = json.loads(capsys.readouterr().out)
     assert run([*arguments, "--decision", decision]) == OK
     assert json.loads(capsys.readouterr().out)["macs"] < 0.7 * whole["macs"]
+
+
+@pytest.mark.parametrize("command", ["fit recipe.py --budget macs=3K", "explore recipe.py"])
+def test_training_without_torch_says_what_to_install(
+    command: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("mcugraph.cli_prune.import_module", missing)
+    assert run(command.split()) == USAGE
+    assert (
+        "needs torch, which is not installed: pip install 'mcugraph[prune]'"
+        in capsys.readouterr().err
+    )

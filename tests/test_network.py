@@ -170,3 +170,13 @@ def test_unknown_operators_are_named_all_at_once() -> None:
 def test_an_example_is_one_input() -> None:
     with pytest.raises(ValueError, match="batch has to be 1"):
         from_torch(nn.Linear(3, 2), torch.zeros(4, 3))
+
+
+def test_variants_that_torch_computes_otherwise_are_refused_before_training() -> None:
+    net = Net()
+    x = net.input("x", 5, 1, 3)
+    weights = net.weight("w", 1, 12, 3), net.weight("r", 1, 12, 4)
+    net.many("GRU", x, *weights, out=["y"], hidden_size=4)
+    pool = net("AveragePool", net.input("z", 1, 1, 5), kernel_shape=[2], strides=[2], ceil_mode=1)
+    with pytest.raises(UnsupportedError, match=r"(?s)linear_before_reset=0.*ceil_mode"):
+        Network(net.model("y", pool))

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from onnx import ModelProto, numpy_helper
 from torch import Tensor
-from torch.nn import functional
 
 from mcugraph.passes._edit import Array, Edit, is_op
 from mcugraph.passes._graft import graft, joint_of
@@ -20,7 +19,7 @@ from mcugraph.passes._part import part_of
 from mcugraph.passes.heads import PREFIX, Head
 from mcugraph.prune.layers import batch_norm
 from mcugraph.prune.network import Network, Node
-from mcugraph.prune.training import Loader, Still, Trainer, Training
+from mcugraph.prune.training import Loader, Still, Trainer, Training, distance
 
 
 class PartlyFrozen(Network):
@@ -79,12 +78,6 @@ class SeveralOutputs(Trainer):
         assert self._teacher is not None, "no teacher"
         told: Tensor = self._teacher(*inputs)
         return told
-
-
-def distance(ours: Tensor, theirs: Tensor, heat: float) -> Tensor:
-    """t^2 KL(softmax(theirs / t) | softmax(ours / t)), the mean over a batch [n, classes]."""
-    own, wanted = (functional.log_softmax(each.float() / heat, 1) for each in (ours, theirs))
-    return heat**2 * functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
 
 
 def logits_form(model: ModelProto) -> tuple[ModelProto, bool]:

@@ -132,7 +132,6 @@ def _average_pool(x: Operands, a: Attributes) -> Tensor:
     """The sum of each window divided by what it counts; by convolution with ones."""
     value, kernel = given(x[0]), a["kernel_shape"]
     rank, channels = len(kernel), value.shape[1]
-    assert not a.get("ceil_mode"), "AveragePool with ceil_mode"
     pads = window_pads(a, value.shape[2:], kernel)
     both = [n for axis in reversed(range(rank)) for n in (pads[axis], pads[rank + axis])]
     strides = a.get("strides", [1] * rank)
@@ -179,7 +178,6 @@ def _recurrent(kind: str) -> Function:
         operands = [*x, *[None] * (7 - len(x))]
         value, hidden = given(operands[0]), a["hidden_size"]
         way = a.get("direction", "forward")
-        _refuse_variants(kind, a, operands)
         value = value.flip(0) if way == "reverse" else value
         both = way == "bidirectional"
         start = [_state(operands[place], both, value, hidden) for place in (5, 6)]
@@ -193,16 +191,6 @@ def _recurrent(kind: str) -> Function:
         return _rows(out, both, way), h
 
     return run
-
-
-def _refuse_variants(kind: str, a: Attributes, operands: Operands) -> None:
-    plain = not a.get("activations") or kind != "RNN" or a["activations"][0] == "Tanh"
-    reset = kind != "GRU" or a.get("linear_before_reset", 0) == 1
-    if not (plain and reset and operands[4] is None and not a.get("layout")):
-        raise ValueError(
-            f"{kind} with sequence lengths, batch first, other activations or (GRU) "
-            "linear_before_reset=0 can't be trained; torch's own layers have none of these"
-        )
 
 
 def _state(value: Tensor | None, both: bool, like: Tensor, hidden: int) -> Tensor:

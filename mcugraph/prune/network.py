@@ -16,6 +16,7 @@ from mcugraph.errors import UnsupportedError, title
 from mcugraph.prune.batch import batch_reshapes, for_batch, free_inputs
 from mcugraph.prune.layers import LAYERS, batch_norm
 from mcugraph.prune.operators import FUNCTIONS
+from mcugraph.prune.variants import variant
 
 # Which inputs of an operator are trained where they are float constants of several elements.
 NORM, BOTH = (1, 2), (0, 1)
@@ -223,6 +224,11 @@ def _nodes(model: ModelProto, reshapes: Mapping[str, int]) -> list[Node]:
     if not all(known):
         unknown = [node for node, fine in zip(working, known, strict=True) if not fine]
         raise UnsupportedError(f"{title(node)}: can't be trained here" for node in unknown)
+    variants = [(node, why) for node in working if (why := variant(node))]
+    if variants:
+        raise UnsupportedError(
+            f"{title(node)}: {why} can't be trained here" for node, why in variants
+        )
     return [_node(node, functions[node.op_type], reshapes) for node in working]
 
 

@@ -38,6 +38,12 @@ class Loader(Protocol):
         """Batches in an epoch."""
 
 
+def distance(ours: Tensor, theirs: Tensor, heat: float) -> Tensor:
+    """t^2 KL(softmax(theirs / t) | softmax(ours / t)), the mean over a batch [n, classes]."""
+    own, wanted = (functional.log_softmax(each.float() / heat, 1) for each in (ours, theirs))
+    return heat**2 * functional.kl_div(own, wanted, reduction="batchmean", log_target=True)
+
+
 def adamw(parameters: Iterable[nn.Parameter]) -> Optimizer:
     """AdamW at 2e-3."""
     return AdamW(parameters, 2e-3, weight_decay=1e-3)
@@ -209,11 +215,8 @@ class Trainer:
             self.distil = self._worth(wanted, target)
         if self.distil == 0:
             return task
-        heat = self._training.temperature
-        ours = functional.log_softmax(outputs.float() / heat, 1)
-        theirs = functional.log_softmax(wanted.float() / heat, 1)
-        apart = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-        return (1 - self.distil) * task + self.distil * heat**2 * apart
+        apart = distance(outputs, wanted, self._training.temperature)
+        return (1 - self.distil) * task + self.distil * apart
 
     def _worth(self, wanted: Any, target: Any) -> float:
         """Whether to listen to the unpruned network: not where it knows nothing."""

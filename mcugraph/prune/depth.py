@@ -11,26 +11,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import onnx
 from onnx import ModelProto
-from torch import nn
 
 from mcugraph.cost import Cost, cost_of
 from mcugraph.decision import Decision
 from mcugraph.measure import can_measure
-from mcugraph.optimize import Settings, foldable, loaded
 from mcugraph.prune.at_init import Planned
 from mcugraph.prune.attached import logits_form, with_values
 from mcugraph.prune.cut_choice import CutScore, Depth, Shortened, choose_cut
-from mcugraph.prune.export import from_torch
-from mcugraph.prune.fit import Model
+from mcugraph.prune.given import Model, float_model
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
-from mcugraph.prune.processes import gathered, joined, rank
+from mcugraph.prune.processes import joined, rank
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Loader, Still, Trainer, Training, moved, score_of
+from mcugraph.prune.training import Loader, Still, Trainer, Training, score_of
 
 __all__ = ["CutScore", "Depth", "DepthResult", "Shortened", "choose_cut", "fit_depth"]
 
@@ -91,22 +87,6 @@ def fit_depth(
         original = float_model(model, loader, training)
         chosen = choose_cut(original, loader, goal, training, depth)
         return _Fit(original, chosen, goal, training, depth).run(loader)
-
-
-def float_model(model: Model, loader: Loader, training: Training) -> ModelProto:
-    """The float ONNX model that is trained: the same in all processes."""
-    if isinstance(model, nn.Module):
-        example = training.example
-        if example is None:
-            inputs, _ = moved(next(iter(loader)), training)
-            device = next(model.parameters()).device
-            example = tuple(part[:1].to(device) for part in inputs)
-        found = from_torch(model, example)
-    elif isinstance(model, ModelProto):
-        found = model
-    else:
-        found = foldable(loaded(model, Settings()))
-    return onnx.load_from_string(gathered(found.SerializeToString())[0])
 
 
 @dataclass(frozen=True)

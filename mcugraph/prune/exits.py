@@ -28,8 +28,7 @@ from mcugraph.prune.attached import (
     with_values,
 )
 from mcugraph.prune.checkpoint import seed_all
-from mcugraph.prune.depth import float_model
-from mcugraph.prune.fit import Model
+from mcugraph.prune.given import Model, float_model
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import joined, rank

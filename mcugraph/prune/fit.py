@@ -11,12 +11,10 @@ from typing import Any
 
 import onnx
 from onnx import ModelProto
-from torch import Tensor, nn
 
-from mcugraph.optimize import Settings, foldable, loaded
 from mcugraph.prune import at_init, checkpoint
 from mcugraph.prune.at_init import Planned
-from mcugraph.prune.export import from_torch
+from mcugraph.prune.given import Model, float_model
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
@@ -24,12 +22,11 @@ from mcugraph.prune.processes import gathered, joined, rank, world
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
 from mcugraph.prune.rules import Rules, Schedule
-from mcugraph.prune.training import Loader, Trainer, Training, moved, score_of
+from mcugraph.prune.training import Loader, Trainer, Training, score_of
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target
 
 MODES = ("differentiable", *at_init.MODES)
-Model = nn.Module | ModelProto | str | Path
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def fit(
     training, pruning = training or Training(), pruning or Pruning()
     goal = Goal.of(budget)
     with joined():
-        return _Fit(_original(model, loader, training), loader, goal, training, pruning).run()
+        return _Fit(float_model(model, loader, training), loader, goal, training, pruning).run()
 
 
 class _Fit:
@@ -207,25 +204,3 @@ class _Fit:
         self._trainer.load_state(saved["trainer"])
         self._history = [Epoch(**entry) for entry in saved["history"]]
         checkpoint.restore_random_states(saved["ranks"][rank()]["random"], self._loader)
-
-
-def _original(model: Model, loader: Loader, training: Training) -> ModelProto:
-    """The float model that is pruned: the same in all processes."""
-    if isinstance(model, nn.Module):
-        given = training.example
-        found = from_torch(model, _example(model, loader) if given is None else given)
-    elif isinstance(model, ModelProto):
-        found = model
-    else:
-        found = foldable(loaded(model, Settings()))
-    return onnx.load_from_string(gathered(found.SerializeToString())[0])
-
-
-def _example(model: nn.Module, loader: Loader) -> tuple[Tensor, ...]:
-    """One row of the inputs of the first batch."""
-    batch = next(iter(loader), None)
-    if batch is None:
-        raise ValueError("the loader gives no batch")
-    inputs, _ = moved(batch, Training())
-    device = next(model.parameters()).device
-    return tuple(part[:1].to(device) for part in inputs)

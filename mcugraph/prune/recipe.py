@@ -19,7 +19,8 @@ from torch import nn
 from mcugraph.artifact import writable, write_models
 from mcugraph.ctext import identifier
 from mcugraph.judge import Verification
-from mcugraph.prune.fit import Model, Pruning, fit
+from mcugraph.prune.fit import Pruning, fit
+from mcugraph.prune.given import Model
 from mcugraph.prune.history import Epoch, Outcome
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import gathered, joined, rank

@@ -16,9 +16,10 @@ from mcugraph.cuts import find_cuts
 from mcugraph.measure import can_measure
 from mcugraph.prune.attached import classes_of
 from mcugraph.prune.cut_choice import Depth, usage_of
-from mcugraph.prune.depth import fit_depth, float_model
+from mcugraph.prune.depth import fit_depth
 from mcugraph.prune.exploration import Trial
 from mcugraph.prune.fit import fit
+from mcugraph.prune.given import float_model
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.network import Network
 from mcugraph.prune.recipe import Recipe

@@ -24,11 +24,11 @@ from mcugraph.lower.call import Call, Site
 from mcugraph.lower.model import lower_model
 from mcugraph.memory import MemoryPlan
 from mcugraph.parts import place_parts
-from mcugraph.plan import MANY, WORD, Aim, Plan, Section
+from mcugraph.plan import WORD, Aim, Plan, Section
 from mcugraph.recall import Recall
 from mcugraph.schedule import find_schedule
 from mcugraph.targets import Target
-from mcugraph.tasks import lives_of, tasks_of
+from mcugraph.tasks import MANY, lives_of, tasks_of, variants
 
 Calls = Mapping[str, tuple[Call, ...]]
 _LOWERED: Recall[tuple[Call, ...]] = Recall(512)
@@ -107,7 +107,8 @@ def _draft(graph: Graph, target: Target, aim: Aim, joins: Set[str]) -> Draft:
     schedule = find_schedule(graph, layouts, working, scratch)
     tasks = tasks_of(graph, layouts, calls, schedule.order)
     lives = lives_of(graph, layouts, schedule.order)
-    groups = Fuser(tasks, lives).best(aim.enough)
+    grouped = [(own, Fuser(own, lives).best(aim.enough)) for own in variants(tasks)]
+    tasks, groups = min(grouped, key=lambda each: max((g.peak for g in each[1]), default=0))
     steps = [graph.steps[index] for index in schedule.order]
     peak = -(-max((group.peak for group in groups), default=0) // WORD) * WORD
     plan = Plan(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcugraph.arrange import arrange, grouped
+from mcugraph.arrange import Arrangement, arrange, grouped
 from mcugraph.check import check_plan
 from mcugraph.graph import Graph, Step
-from mcugraph.group import Group
+from mcugraph.group import Group, Life, Task
 from mcugraph.layout import layouts_of
 from mcugraph.lower.model import lower_model
 from mcugraph.memory import Improve
@@ -19,12 +19,10 @@ from mcugraph.record import Plan, Section
 from mcugraph.rings import rings_of, with_rings
 from mcugraph.schedule import Schedule, find_schedule
 from mcugraph.targets import Target
-from mcugraph.tasks import lives_of, tasks_of, with_source
+from mcugraph.tasks import MANY, lives_of, tasks_of, variants, with_source
 
 __all__ = ["WORD", "Aim", "Plan", "Section", "check_plan", "make_plan", "plan_with"]
 
-# Plans are compared for graphs of up to so many steps.
-MANY = 128
 # The arena is a multiple of this, and aligned to it.
 WORD = 8
 
@@ -94,8 +92,7 @@ def plan_with(graph: Graph, target: Target, name: str, aim: Aim, allowed: Set[st
     if aim.pushed:
         tasks, lives = with_source(graph, layouts, tasks, lives)
     aligns = {name: _align(graph, name) for name in lives}
-    groups = grouped(tasks, lives, aligns, aim.enough)
-    arrangement = arrange(tasks, lives, groups, aligns, aim.improve)
+    groups, arrangement = _arranged(tasks, lives, aligns, aim)
     memory = arrangement.memory
     rings, merged = rings_of(groups)
     return Plan(
@@ -111,6 +108,17 @@ def plan_with(graph: Graph, target: Target, name: str, aim: Aim, allowed: Set[st
         progress=_rounded(memory.arena) if aim.pushed else None,
         target=target,
     )
+
+
+def _arranged(
+    tasks: list[Task], lives: Mapping[str, Life], aligns: Mapping[str, int], aim: Aim
+) -> tuple[tuple[Group, ...], Arrangement]:
+    """The groups and their places; of both inputs to write over, the one that needs less."""
+    found = []
+    for own in variants(tasks):
+        groups = grouped(own, lives, aligns, aim.enough)
+        found.append((groups, arrange(own, lives, groups, aligns, aim.improve)))
+    return min(found, key=lambda each: each[1].memory.arena)
 
 
 def _rounded(size: int) -> int:

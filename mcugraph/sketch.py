@@ -17,9 +17,9 @@ from mcugraph.lower import lower
 from mcugraph.lower.call import Call, Site
 from mcugraph.lower.model import lower_model
 from mcugraph.parts import joined, place_parts
-from mcugraph.plan import MANY, Plan
+from mcugraph.plan import Plan
 from mcugraph.repeat import Repeat, with_repeat
-from mcugraph.tasks import lives_of, tasks_of, with_source
+from mcugraph.tasks import MANY, lives_of, tasks_of, with_source
 
 Sections = tuple[tuple[str, ...], ...]
 Calls = dict[tuple[str, tuple[str, ...]], tuple[Call, ...]]

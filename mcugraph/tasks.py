@@ -15,12 +15,45 @@ from mcugraph.schedule import lifetimes
 from mcugraph.stream import Reads, Stage
 
 Calls = Mapping[str, tuple[Call, ...]]
+# Plans are compared for graphs of up to so many steps.
+MANY = 128
 
 
 def tasks_of(graph: Graph, layouts: Layouts, calls: Calls, order: Sequence[int]) -> list[Task]:
     """The tasks of the steps that compute something, in the given order."""
     steps = [graph.steps[index] for index in order]
     return [_task(graph, layouts, step, calls[step.name]) for step in steps]
+
+
+def variants(tasks: list[Task]) -> list[list[Task]]:
+    """What plans are compared for: where a row can be written over either of two others.
+
+    The tasks as they are, all rows over what reaches furthest ahead, all over what does least. Of
+    more than MANY tasks, where a comparison takes too long, only the first.
+    """
+    found = [tasks]
+    for sign in (1, -1) if len(tasks) <= MANY else ():
+        others = _preferring(tasks, sign)
+        if others not in found:
+            found.append(others)
+    return found
+
+
+def _preferring(tasks: Sequence[Task], sign: int) -> list[Task]:
+    """The same, with the inputs that rows can be written over in the order of their reach."""
+    reach: dict[str, int] = {}
+    found = []
+    for task in tasks:
+        stage = task.stage
+        if stage is None:
+            found.append(task)
+            continue
+        middle = stage.rows // 2
+        ahead = (r.last[middle] - r.first[middle] + reach.get(r.tensor, 0) for r in stage.reads)
+        reach[stage.output] = max(ahead, default=0)
+        in_place = sorted(stage.in_place, key=lambda name: sign * reach.get(name, 0))
+        found.append(replace(task, stage=replace(stage, in_place=tuple(in_place))))
+    return found
 
 
 def lives_of(graph: Graph, layouts: Layouts, order: Sequence[int]) -> dict[str, Life]:

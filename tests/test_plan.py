@@ -4,9 +4,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from models import MODELS, Net
 from onnx import ModelProto, TensorProto
 
+from mcugraph.assume import as_int8
 from mcugraph.errors import UnsupportedError
 from mcugraph.graph import Step
 from mcugraph.load import load, load_model
@@ -156,3 +159,27 @@ def test_a_port_without_a_type_in_c_is_refused() -> None:
     small = net("Cast", net("Relu", x), to=TensorProto.DOUBLE, out="y")
     with pytest.raises(UnsupportedError, match="y is float64"):
         planned(net.model(small, kind=TensorProto.DOUBLE))
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(
+    width=st.integers(2, 8),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.integers(1, 2),
+    side=st.integers(8, 20),
+)
+def test_the_order_of_an_addition_is_no_matter_of_memory(
+    width: int, kernel: int, stride: int, side: int
+) -> None:
+    net = Net()
+    x = net.conv("stem", net.input("x", 1, 3, side, side), width, 3, 3, 3)
+    step = {"strides": [stride, stride]}
+    deep = net.conv("first", x, width, width, kernel, kernel, **step)
+    deep = net.conv("second", deep, width, width, 3, 3)
+    near = net.conv("shortcut", x, width, width, 1, 1, **step)
+    net("Add", deep, near, out="y")
+    model = as_int8(load_model(net.model("y"), {}))
+    arena = planned(model).memory.arena
+    (add,) = (node for node in model.graph.node if node.op_type == "Add")
+    add.input[0], add.input[1] = add.input[1], add.input[0]
+    assert planned(model).memory.arena == arena

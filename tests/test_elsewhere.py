@@ -1,10 +1,11 @@
-"""Single passes inside other compilers: onnx_ir's Sequential, between onnxslim and onnxscript."""
+"""Single passes inside other compilers: onnx_ir, onnxslim, onnxscript, graphsurgeon."""
 
 import functools
 from collections.abc import Sequence
 
 import models
 import onnx
+import onnx_graphsurgeon
 import onnx_ir
 import pytest
 from onnx import ModelProto, numpy_helper
@@ -165,3 +166,15 @@ def test_head_and_tail_go_other_ways_and_still_compose(name: str) -> None:
         io_map=[("h" + parts[0].graph.output[0].name, "t" + parts[1].graph.input[0].name)],
     )
     check_equal(outputs(model, 3), outputs(whole, 3), exact=is_integer(model))
+
+
+@pytest.mark.parametrize("name", DECISIONS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_decision_between_edits_of_graphsurgeon(name: str, form: str) -> None:
+    apply = DECISIONS[name]
+    model = models.MODELS[form]()
+    graph = onnx_graphsurgeon.import_onnx(model).cleanup().toposort()
+    found = onnx_graphsurgeon.import_onnx(apply(onnx_graphsurgeon.export_onnx(graph)))
+    result = onnx_graphsurgeon.export_onnx(found.cleanup())
+    onnx.checker.check_model(result, full_check=True)
+    check_equal(outputs(result, 3), outputs(apply(model), 3), exact=is_integer(model))

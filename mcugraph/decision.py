@@ -10,23 +10,27 @@ from typing import Any
 from onnx import ModelProto
 
 from mcugraph.decision_file import DecisionError, Exit, read_fields, written
-from mcugraph.passes import add_exit, cluster_weights, cut_depth, factorize
+from mcugraph.passes import add_exit, cluster_weights, cut_depth, drop_branches, factorize
 from mcugraph.passes._edit import Edit
 from mcugraph.passes.channels import ChannelGroup, Channels, find_channels
 from mcugraph.passes.heads import Head
 from mcugraph.passes.remove_channels import kept_indices, remove_channels
 
 __all__ = ["Decision", "DecisionError", "Exit"]
-_PREFIXES = ("cannot remove channels:", "cannot factorise:", "cannot cluster weights:")
+_PREFIXES = tuple(
+    f"cannot {what}:"
+    for what in ("drop branches", "remove channels", "factorise", "cluster weights")
+)
 Weights = Mapping[str, Any] | ModelProto
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A pruning of one model, applied in this order: cut, exit, keep, ranks, codebooks.
+    """A pruning of one model, applied in this order: cut, exit, drop, keep, ranks, codebooks.
 
-    `keep` gives kept indices by the name of a weight or tensor, `widths` how many channels that had
-    when it was decided. `cut` is the tensor behind which `head` replaces the rest of the network.
+    `cut` is the tensor behind which `head` replaces the rest of the network. `drop` names branches,
+    each by the tensor that is its result and is added to another one. `keep` gives kept indices by
+    the name of a weight or tensor, `widths` how many channels that had when it was decided.
     `ranks` and `codebooks` give a number by the name of a weight, to factorize and cluster_weights.
     Names are those of the float model; its quantised form has them with a suffix, and the decision
     applies to that as well (but for ranks, which only float weights have).
@@ -39,6 +43,7 @@ class Decision:
     exit: Exit | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
     codebooks: Mapping[str, int] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a head without its cut, and the other way round."""
@@ -113,6 +118,8 @@ class _Application:
         if leave is not None:
             own = self._filled(leave.head)
             self._try("exit", lambda now: add_exit(now, leave.tensor, own, leave.threshold))
+        if decision.drop:
+            self._try("drop", lambda now: drop_branches(now, decision.drop))
         if decision.keep:
             self._remove(model)
         if decision.ranks:
@@ -138,6 +145,13 @@ class _Application:
                 text = text.removeprefix(prefix)
             self._problems += [f"{stage}: {line}" for line in text.strip().splitlines()]
 
+    def _gone(self) -> str:
+        """Where a group of the original is that is no more."""
+        cut, drop = self._decision.cut, self._decision.drop
+        places = [f"behind the cut at {cut}"] if cut is not None else []
+        places += [f"in a branch that goes ({', '.join(drop)})"] if drop else []
+        return f"lies {' or '.join(places)}"
+
     def _remove(self, original: ModelProto) -> None:
         """All anchors whose width is what it was; the others are problems."""
         fitting = {}
@@ -147,7 +161,7 @@ class _Application:
             group, lost = _found(channels, name), _found(before, name)
             width = self._decision.widths.get(name)
             if group is None and lost is not None:
-                self._problems.append(f"keep: {name!r} lies behind the cut at {self._decision.cut}")
+                self._problems.append(f"keep: {name!r} {self._gone()}")
             elif group is not None and width not in (None, *_widths(edit, group, name)):
                 has = _widths(edit, group, name)[0]
                 self._problems.append(

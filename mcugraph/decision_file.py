@@ -13,7 +13,7 @@ from mcugraph.errors import ProblemsError
 from mcugraph.passes.heads import Head
 
 VERSION = 1
-_FIELDS = ("version", "cut", "exit", "keep", "ranks", "codebooks")
+_FIELDS = ("version", "cut", "exit", "drop", "keep", "ranks", "codebooks")
 _CUT = ("tensor", "head")
 _HEAD = ("form", "classes", "softmax", "seed")
 _KEPT = ("width", "channels")
@@ -43,6 +43,8 @@ def written(decision: Mapping[str, Any]) -> str:
     if leave is not None:
         head = _head_fields(leave.head)
         content["exit"] = {"tensor": leave.tensor, "head": head, "threshold": leave.threshold}
+    if decision["drop"]:
+        content["drop"] = list(decision["drop"])
     if decision["keep"]:
         content["keep"] = {
             name: {"width": widths[name], "channels": list(kept)} if name in widths else list(kept)
@@ -96,6 +98,7 @@ class _Reader:
             fields["head"] = self._head(content["cut"].get("head"), "cut.head")
         if self._is_table(content.get("exit", {}), "exit", (*_CUT, "threshold")):
             fields["exit"] = self._exit(content["exit"]) if "exit" in content else None
+        fields["drop"] = self._names(content.get("drop", []), "drop")
         kept = dict(self._entries(content, "keep", self._kept))
         fields["keep"] = {name: channels for name, (channels, _) in kept.items()}
         fields["widths"] = {name: width for name, (_, width) in kept.items() if width}
@@ -135,6 +138,12 @@ class _Reader:
         if not isinstance(value, str):
             self._note(f"{where}.tensor is {_told(value)}, not the name of a tensor")
         return str(value)
+
+    def _names(self, value: Any, where: str) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self._note(f"{where} is {_told(value)}, not a list of names of tensors")
+            return ()
+        return tuple(value)
 
     def _head(self, table: Any, where: str) -> Head | None:
         if table is None:

@@ -15,12 +15,14 @@ from mcugraph.errors import LoadError, plain
 
 Array = NDArray[np.generic]
 SEED = 1
+# It makes one rounding of two in a row, to a range of its own: the result is another one.
+MERGING = "DoubleQDQPairsRemover"
 # What the name of a tensor that is given to its readers ends in.
 GIVEN = " (given)"
 
 
 class Oracle:
-    """onnxruntime with its default optimisations; `extra` names more tensors to see."""
+    """onnxruntime with its default optimisations but MERGING; `extra` names more tensors to see."""
 
     def __init__(self, model: onnx.ModelProto, extra: Iterable[str] = ()) -> None:
         seen = {value.name for value in model.graph.output}
@@ -36,7 +38,10 @@ class Oracle:
         # onnxruntime's exceptions have no common base but Exception.
         try:
             self._session = ort.InferenceSession(
-                shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                shown.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=[MERGING],
             )
         except Exception as error:
             raise LoadError([f"onnxruntime refuses the model: {plain(error)}"]) from error

@@ -9,6 +9,7 @@ from mcugraph.passes.canonicalize_pooling import canonicalize_pooling
 from mcugraph.passes.cluster_weights import cluster_weights
 from mcugraph.passes.cut_depth import cut_depth
 from mcugraph.passes.cuts import Cut, legal_cuts
+from mcugraph.passes.drop_branches import Branch, drop_branches, find_branches
 from mcugraph.passes.drop_constant_channels import drop_constant_channels
 from mcugraph.passes.eliminate_identity import eliminate_identity
 from mcugraph.passes.eliminate_transposes import eliminate_transposes
@@ -50,6 +51,7 @@ STRUCTURE = tuple(each for each in CLEANUP if each is not drop_constant_channels
 __all__ = [
     "CLEANUP",
     "STRUCTURE",
+    "Branch",
     "Cut",
     "Head",
     "Pass",
@@ -57,10 +59,12 @@ __all__ = [
     "canonicalize_pooling",
     "cluster_weights",
     "cut_depth",
+    "drop_branches",
     "drop_constant_channels",
     "eliminate_identity",
     "eliminate_transposes",
     "factorize",
+    "find_branches",
     "fold_batchnorm",
     "fold_constants",
     "fold_pad",

@@ -15,7 +15,7 @@ from onnxruntime import InferenceSession
 
 from mcugraph.decision import Decision, DecisionError, Exit
 from mcugraph.load import load_model
-from mcugraph.passes import add_exit, cut_depth
+from mcugraph.passes import add_exit, cut_depth, drop_branches
 from mcugraph.passes.channels import find_channels
 from mcugraph.passes.heads import Head, head_model
 from mcugraph.passes.remove_channels import remove_channels
@@ -30,7 +30,11 @@ FULL = Decision(
     exit=Exit("relu_4", Head("gap", (), 3, seed=7), 0.75),
     ranks={"c.weight": 4},
     codebooks={"fc.weight": 16},
+    drop=("b", "d"),
 )
+
+
+DROP = Decision({"stem.weight": (0, 2, 5)}, {"stem.weight": 8}, drop=("b",))
 
 
 def residual() -> ModelProto:
@@ -49,7 +53,13 @@ def test_text(golden: Golden) -> None:
 
 
 def test_read_as_written(tmp_path: Path) -> None:
-    for decision in (FULL, Decision(), Decision(keep={"w": (0,)}), Decision(codebooks={"w": 4})):
+    for decision in (
+        FULL,
+        Decision(),
+        Decision(keep={"w": (0,)}),
+        Decision(codebooks={"w": 4}),
+        DROP,
+    ):
         decision.save(tmp_path / "d.json")
         assert Decision.load(tmp_path / "d.json") == decision
         assert Decision.loads(decision.dumps()).dumps() == decision.dumps()
@@ -58,14 +68,18 @@ def test_read_as_written(tmp_path: Path) -> None:
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     keep=st.dictionaries(st.text(), st.lists(st.integers(0, 300), max_size=40).map(tuple)),
+    drop=st.lists(st.text(), max_size=3).map(tuple),
     ranks=st.dictionaries(st.text(), st.integers(1, 99), max_size=3),
     data=st.data(),
 )
 def test_any_names_and_numbers_come_back(
-    keep: dict[str, tuple[int, ...]], ranks: dict[str, int], data: st.DataObject
+    keep: dict[str, tuple[int, ...]],
+    drop: tuple[str, ...],
+    ranks: dict[str, int],
+    data: st.DataObject,
 ) -> None:
     widths = {name: data.draw(st.integers(1, 300)) for name in keep if data.draw(st.booleans())}
-    decision = Decision(keep, widths, ranks=ranks)
+    decision = Decision(keep, widths, ranks=ranks, drop=drop)
     assert Decision.loads(decision.dumps()) == decision
 
 
@@ -95,6 +109,10 @@ MISTAKES: dict[str, tuple[Any, list[str]]] = {
     "kept": (
         {"version": 1, "keep": {"a": {"widht": 4, "width": 4, "channels": [True]}}},
         ["'widht': did you mean 'width'?", "keep of 'a' is [true], not a list"],
+    ),
+    "drop": (
+        {"version": 1, "drop": ["a", 3]},
+        ['drop is ["a", 3], not a list of names of tensors'],
     ),
     "ranks": (
         {"version": 1, "ranks": {"a": 0, "b": 1.5}, "codebooks": [3]},
@@ -184,6 +202,7 @@ def test_each_stage_is_its_pass() -> None:
     assert Decision(keep=keep).apply(model) == remove_channels(model, keep)
     names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
     assert Decision(cut=names[2], head=HEAD).apply(model) == cut_depth(model, names[2], HEAD)
+    assert Decision(drop=("b",)).apply(model) == drop_branches(model, ["b"])
     early = Exit(names[0], HEAD, 0.5)
     assert Decision(exit=early).apply(model) == add_exit(model, names[0], HEAD, 0.5)
 
@@ -195,6 +214,24 @@ def test_cut_comes_before_channels() -> None:
     shapes = initializers(decision.apply(model))
     assert shapes["head.0.depthwise.weight"] == (3, 1, 3, 3)
     assert not any(name.startswith("c.") for name in shapes)
+
+
+def test_branches_go_before_channels() -> None:
+    """Without the first block, the stem's channels are no others'."""
+    model = residual()
+    assert set(find_channels(model).group("stem.weight").producers) == {"stem.weight", "b.weight"}
+    result = DROP.apply(model)
+    assert result == remove_channels(drop_branches(model, ["b"]), DROP.keep)
+    assert initializers(result)["c.weight"] == (12, 3, 3, 3)
+    assert "b.weight" not in initializers(result)
+
+
+def test_branches_of_the_float_model_fit_the_quantised_one() -> None:
+    model = load_model(quantized(MODELS["residual"]))
+    assert DROP.check(model) == ()
+    shapes = initializers(DROP.apply(model))
+    assert shapes["stem.weight_quantized"] == (3, 3, 3, 3)
+    assert not any(name.startswith(("a.", "b.")) for name in shapes)
 
 
 def test_trained_head_weights() -> None:
@@ -243,6 +280,10 @@ PROBLEMS: dict[str, tuple[Decision, list[str]]] = {
         ["'stem.weight' and 'b.weight'"],
     ),
     "cut": (Decision(cut="nowhere", head=HEAD), ["cut: "]),
+    "drop": (
+        Decision({"a.weight": (0,)}, drop=("b", "relu_4")),
+        ["drop: 'relu_4' is no term of a sum; branches: b, c, d"],
+    ),
     "ranks": (
         Decision(ranks={"a.weight": 99, "nix": 1}),
         ["ranks: 'a.weight' can have ranks from 1 to 8, not 99", "ranks: there is no weight 'nix'"],
@@ -282,6 +323,11 @@ def test_behind_the_cut() -> None:
     cut = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
     found = Decision({"a.weight": (0,)}, cut=cut, head=HEAD).check(model)
     assert found == (f"keep: 'a.weight' lies behind the cut at {cut}",)
+
+
+def test_in_a_branch_that_goes() -> None:
+    found = Decision({"a.weight": (0,)}, drop=("b",)).check(residual())
+    assert found == ("keep: 'a.weight' lies in a branch that goes (b)",)
 
 
 def test_applied_twice_is_noticed() -> None:

@@ -131,3 +131,17 @@ def test_the_pieces_of_a_model_compute_from_what_is_given() -> None:
     found = pieces.run({"x": x, "q0" + GIVEN: other["q0"]})
     np.testing.assert_array_equal(found["q0"], one["q0"])
     np.testing.assert_array_equal(found["q1"], other["q1"])
+
+
+def test_two_roundings_in_a_row_stay_two() -> None:
+    """As without a branch that was added between them: its sum has a scale of its own."""
+    net = Net(17)
+    x = net.input("x", 1, 40)
+    for scale in (0.17, 0.11):
+        x = net.dequantize(net.quantize(x, scale, 3), scale, 3)
+    model = net.model(net.quantize(net("Relu", x), 0.11, 3, out="y"), kind=TensorProto.INT8)
+    feed = {"x": np.linspace(-4, 4, 40, dtype=np.float32)[None]}
+    (found,) = Oracle(model).run(feed).values()
+    once = np.float32(0.17) * np.round(feed["x"] / np.float32(0.17))
+    twice = np.round(once / np.float32(0.11))
+    np.testing.assert_array_equal(found, np.maximum(twice, 0) + 3)

@@ -155,6 +155,14 @@ def two_convolutions() -> ModelProto:
     return net.model(net("Flatten", x, out="y"))
 
 
+def two_blocks() -> ModelProto:
+    net = Net(17)
+    x = net("Relu", net.conv("stem", net.input("x", 1, 2, 6, 6), 4, 2, 3, 3))
+    x = net("Relu", net("Add", x, net.conv("block", x, 4, 4, 3, 3)))
+    x = net("Add", net.conv("wide", x, 6, 4, 3, 3), net.conv("projection", x, 6, 4, 1, 1))
+    return net.model(net("GlobalAveragePool", x, out="y"))
+
+
 HEAD = Head("dense", (4,), 3)
 DECISIONS: dict[str, passes.Pass] = {
     "remove_channels": functools.partial(passes.remove_channels, keep={"a.weight": [0, 2, 5]}),
@@ -165,6 +173,14 @@ DECISIONS: dict[str, passes.Pass] = {
     "split_model_head": lambda model: passes.split_model(model, "relu")[0],
     "split_model_tail": lambda model: passes.split_model(model, "relu")[1],
 }
+
+
+def test_branches(golden_graph: GoldenGraph) -> None:
+    before = two_blocks()
+    after = passes.drop_branches(before, ["block", "wide"])
+    assert all(np.isfinite(each).all() for each in outputs(after, 3))
+    golden_graph(before, ".before.txt")
+    golden_graph(after, ".after.txt")
 
 
 def test_before_any_decision(golden_graph: GoldenGraph) -> None:

@@ -1,16 +1,19 @@
 """Resources as functions of channel counts: their gradients, and what the compiler says."""
 
+from math import prod
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 from onnx import ModelProto
+from onnx.shape_inference import infer_shapes
 
 from mcugraph.cost import cost_of
 from mcugraph.passes import fold_constants, remove_channels
 from mcugraph.passes.channels import find_channels
 from mcugraph.passes.remove_channels import kept_indices
+from mcugraph.prune import resources
 from mcugraph.prune.goal import Goal, parse_count
 from mcugraph.prune.resources import Resources
 from mcugraph.targets import load
@@ -98,6 +101,41 @@ def test_what_is_measured_is_what_the_firmware_takes() -> None:
     assert exact == {"ram": cost.ram, "flash": cost.flash, "cycles": cost.cycles}
     for name, value in exact.items():
         assert float(found.value(name, found.counts)) == pytest.approx(value, rel=0.05)
+
+
+def test_between_measurements_cycles_follow_from_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("unicorn", reason="needs the emulator")
+    found = Resources(digits(), M0, Goal.of("cycles=1"))
+    less = narrowed(digits(), [2, 4])
+    with monkeypatch.context() as patch:
+        patch.delattr(resources, "step_cycles")
+        found.replan(less, measured=False)
+        guessed = found.exact()["cycles"]
+    found.replan(less)
+    measured = found.exact()["cycles"]
+    cycles = cost_of(less, M0, measured=True).cycles
+    assert cycles is not None
+    assert 0.95 * cycles < measured < cycles
+    assert guessed != measured
+    assert guessed == pytest.approx(measured, rel=0.15)
+
+
+def test_memory_is_planned_for_the_objective() -> None:
+    """Without streaming, a step needs its largest tensor as a whole, beside what it reads."""
+    streamed = Resources(digits(), M0, Goal.of("arena=1"))
+    whole = Resources(digits(), M0, Goal.of("arena=1,objective=cycles"))
+    largest = max(
+        prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in infer_shapes(digits()).graph.value_info
+    )
+    for final in (False, True):
+        arenas = [each.exact(final=final)["arena"] for each in (streamed, whole)]
+        assert arenas[0] < 1.1 * largest < arenas[1]
+    assert Goal.of("arena=1,objective=cycles").limits == {"arena": 1}
+    with pytest.raises(ValueError, match="objective=speed: there are ram"):
+        Goal.of("arena=1,objective=speed")
 
 
 def test_goals_are_read_and_all_that_is_wrong_is_told_at_once() -> None:

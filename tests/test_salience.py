@@ -130,3 +130,22 @@ def test_moments_are_means_over_batches() -> None:
     whole = torch.cat(batches)
     torch.testing.assert_close(moments.second, whole.T @ whole / 100, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(moments.absolute, whole.abs().mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_of_many_rows_each_nth_is_seen() -> None:
+    """Also where a channel has two places, which are rows of their own."""
+    index = torch.tensor([[4, 1], [0, 3], [2, 5]])
+    reader = Reader("w", 1, index, "x", 1, index, 0)
+    source = torch.randn(2, 6, 3, 4)
+    rows = [
+        [float(source[n, place, y, x]) for place in places]
+        for n, y, x in np.ndindex(2, 3, 4)
+        for places in index.T.tolist()
+    ]
+    moments = Moments.empty(3, torch.device("cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(salience, "ROWS", 16)
+        moments.add(source, reader)
+    chosen = np.array(rows)[::3]
+    np.testing.assert_allclose(moments.second, chosen.T @ chosen / len(chosen), rtol=1e-5)
+    np.testing.assert_allclose(moments.absolute, np.abs(chosen).mean(0), rtol=1e-5)

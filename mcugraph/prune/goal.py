@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import Any
 
 from mcugraph.budget import parse_bytes
+from mcugraph.optimize import OBJECTIVES
 
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 BYTES = ("arena", "ram", "weights", "flash")
@@ -17,7 +19,9 @@ BYTES = ("arena", "ram", "weights", "flash")
 class Goal:
     """Limits; None is none. Sizes are bytes: `ram` is arena and stack, `flash` weights and code.
 
-    `params` counts as the exported model does, `cycles` as the target's timing table.
+    `params` counts as the exported model does, `cycles` as the target's timing table. `objective`
+    is what the compiler plans memory for; with cycles, no rows are streamed unless the target's
+    RAM asks for it.
     """
 
     params: int | None = None
@@ -27,24 +31,31 @@ class Goal:
     weights: int | None = None
     flash: int | None = None
     cycles: int | None = None
+    objective: str = "ram"
+
+    def __post_init__(self) -> None:
+        """Refuse an objective that there isn't."""
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective={self.objective}: there are {', '.join(OBJECTIVES)}")
 
     @classmethod
     def of(cls, text: str | Goal) -> Goal:
-        """The goal of a text such as ram=12KB,flash=64KB,macs=3M.
+        """The goal of a text such as ram=12KB,flash=64KB,macs=3M or ram=24KB,objective=cycles.
 
         Raises ValueError that names every part which is wrong, and what is allowed.
         """
         if isinstance(text, Goal):
             return text
         allowed = [field.name for field in fields(cls)]
-        limits, problems = {}, []
+        limits: dict[str, Any] = {}
+        problems = []
         for part in text.split(","):
             name, equals, size = (piece.strip() for piece in part.partition("="))
             if not equals or name not in allowed:
                 problems.append(f"'{part}' in the budget; allowed: {', '.join(allowed)}")
                 continue
             try:
-                limits[name] = parse_bytes(size) if name in BYTES else parse_count(size)
+                limits[name] = _parsed(name, size)
             except ValueError as error:
                 problems.append(f"{name} in the budget: {error}")
         if problems:
@@ -54,12 +65,21 @@ class Goal:
     @property
     def limits(self) -> Mapping[str, int]:
         """The limits that there are, by resource."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+        return {name: getattr(self, name) for name in RESOURCES if getattr(self, name)}
 
     @property
     def measured(self) -> bool:
         """Whether it takes a compiled model to see how much is used."""
         return any(name in self.limits for name in ("ram", "flash", "cycles"))
+
+
+RESOURCES = tuple(field.name for field in fields(Goal) if field.name != "objective")
+
+
+def _parsed(name: str, text: str) -> int | str:
+    if name == "objective":
+        return text
+    return parse_bytes(text) if name in BYTES else parse_count(text)
 
 
 def parse_count(text: str) -> int:

@@ -119,7 +119,8 @@ class Network(nn.Module):
     ) -> None:
         """Take on a smaller model: the kept indices of each weight along its axes stay.
 
-        There are new parameters then; optimisers step these, with the old ones' state sliced.
+        There are new parameters then; optimisers step these, with the old ones' state sliced, and
+        forget those that are no more.
         """
         old, weights = self.values, self.weights
         self._parameters.clear()
@@ -134,7 +135,9 @@ class Network(nn.Module):
             for name, new in self.weights.items()
             if name in weights
         }
+        gone = [weight for weight in weights.values() if weight not in swapped]
         for optimizer in optimizers:
+            _forget(optimizer, gone)
             _swap(optimizer, swapped)
 
     def _buffers_by_name(self) -> dict[str, Tensor]:
@@ -253,6 +256,15 @@ def _sliced(value: Tensor, kept: Mapping[int, Tensor]) -> Tensor:
     for axis, indices in kept.items():
         value = value.index_select(axis, indices.to(value.device))
     return value.detach().clone()
+
+
+def _forget(optimizer: Optimizer, gone: Iterable[nn.Parameter]) -> None:
+    """Let an optimiser step some parameters no more."""
+    lost = {id(weight) for weight in gone}
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) not in lost]
+    for weight in gone:
+        optimizer.state.pop(weight, None)
 
 
 def _swap(

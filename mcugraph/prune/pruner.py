@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from mcugraph.decision import Decision
-from mcugraph.passes.channels import find_channels
+from mcugraph.passes import drop_branches
 from mcugraph.passes.remove_channels import kept_indices, remove_channels
+from mcugraph.prune.branches import without_each
 from mcugraph.prune.choice import Candidate, Chooser
 from mcugraph.prune.export import from_torch
 from mcugraph.prune.gates import Gates
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.network import Network
-from mcugraph.prune.places import kept_places
+from mcugraph.prune.places import Survivors, kept_places
 from mcugraph.prune.processes import average
-from mcugraph.prune.readers import Reader, find_readers
+from mcugraph.prune.reach import check_reach, told
 from mcugraph.prune.resources import Resources
 from mcugraph.prune.rules import Rules, Schedule, least_width
-from mcugraph.prune.salience import CRITERIA, Moments, Surgeon, simple_scores
+from mcugraph.prune.salience import CRITERIA
+from mcugraph.prune.view import View
 from mcugraph.targets import Target
 from mcugraph.targets import load as load_target
 
@@ -45,10 +47,10 @@ class BudgetPruner:
             optimizer.step()
             pruner.step()
 
-    `model` is a torch module, or a float ONNX model (then without an example). Channels go for
-    good while training runs, which makes it faster; the parameters are then new ones, which
-    optimisers that stepped the old ones get, with their state. Raises ValueError where the budget
-    is out of reach of channel removal, and says what can be reached.
+    `model` is a torch module, or a float ONNX model (then without an example). Channels, and whole
+    branches of sums, go for good while training runs, which makes it faster; the parameters are
+    then new ones, which optimisers that stepped the old ones get, with their state. Raises
+    ValueError where the budget is out of reach, and says what can be reached.
     """
 
     def __init__(
@@ -72,15 +74,23 @@ class BudgetPruner:
         self.resources = Resources(self.original, machine, Goal.of(budget))
         self.steps = 0
         self._shares = schedule.shares()
-        self._first = find_channels(self.original)
-        self.alive = {group.name: list(range(group.width)) for group in self._first.groups}
+        self._survivors = Survivors(self.original)
         self._start = self.usage()
-        self._least = {g.name: least_width(g.width, self.rules) for g in self._first.groups}
-        self._check_reach()
+        check_reach(self.resources, self.rules)
         self._optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._hook = register_optimizer_step_post_hook(self._note)
-        self._regroup()
+        self._view = self._looked()
         self._prepare()
+
+    @property
+    def alive(self) -> dict[str, list[int]]:
+        """The channels that are left, by the names of their groups in the original model."""
+        return self._survivors.alive
+
+    @property
+    def gates(self) -> Gates:
+        """Those of the channels and branches that there are."""
+        return self._view.gates
 
     def usage(self) -> dict[str, float]:
         """What the network takes now of each limited resource, by the present plan."""
@@ -90,51 +100,33 @@ class BudgetPruner:
         }
 
     def loss(self) -> Tensor:
-        """sum_r relu(R_r(n) / B_r - 1) with the soft channel counts n of the gates.
+        """sum_r relu(R_r / B_r - 1) with the soft channel counts, and branches, of the gates.
 
         The limits are those of the next event; nothing is left of it after the last one.
         """
         if not self._shares:
             return torch.zeros(())
-        return self.resources.excess(self.gates.counts(), self._limits(self._next_share()))
+        limits, counts = self._limits(self._next_share()), self.gates.counts()
+        return self._view.branches.excess(self.resources, counts, self.gates.branches, limits)
 
     @torch.no_grad()
     def step(self) -> None:
-        """After each step of the optimiser: move the gates, and remove channels when it is time."""
+        """After each step of the optimiser: move the gates, and remove what has to go by now."""
         self.steps += 1
         if self._shares:
             self._move_gates()
-            self._watch_batch()
+            self._watch()
         if self.steps in self._shares:
             self._event(self._shares.pop(self.steps))
         self._prepare()
 
     def decision(self) -> Decision:
         """What was kept of the original model, as data."""
-        keep, widths = {}, {}
-        for group in self._first.groups:
-            kept = self.alive[group.name]
-            if len(kept) < group.width:
-                keep[group.name] = tuple(kept_indices(self.original, group, kept))
-                widths[group.name] = len(kept_indices(self.original, group, range(group.width)))
-        return Decision(keep=keep, widths=widths)
+        return self._survivors.decision()
 
     def close(self) -> None:
         """Stop looking for optimisers."""
         self._hook.remove()
-
-    def _check_reach(self) -> None:
-        """Refuse a budget that even the narrowest network exceeds."""
-        least = [range(self._least[group.name]) for group in self._first.groups]
-        limits = {name: float(limit) for name, limit in self.resources.goal.limits.items()}
-        self.resources.replan(self._pruned(least))
-        over = self.resources.over(limits)
-        self.resources.replan(self.original)
-        if over:
-            raise ValueError(
-                f"the budget is out of reach of removing channels: with {self.rules.floor:.0%} of "
-                f"the channels left, {_told(over, limits)}; raise it, or cut the network's depth"
-            )
 
     # Between events
 
@@ -153,98 +145,90 @@ class BudgetPruner:
         if any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             self._optimizers.add(optimizer)
 
-    def _regroup(self) -> None:
-        """Gates and statistics for the channels that there are now."""
-        channels = self.resources.channels
-        device = next(self.network.parameters()).device
-        self._readers = [find_readers(self.network, group) for group in channels.groups]
-        self.gates = Gates(self._readers, [group.width for group in channels.groups], device)
-        self._moments: dict[Reader, Moments] = {}
+    def _looked(self, deciding: bool = True) -> View:
+        """The network as it is; its branches where something is still to decide."""
+        offered = self.rules.branches and deciding
+        withouts = without_each(self.resources) if offered else []
+        return View(self.network, self.resources.channels, withouts)
 
     def _prepare(self) -> None:
         """Gates act while there is something to decide; batches before an event are watched."""
         self.network.gating = self.gates.apply_to if self._shares else None
         ahead = min(self._shares, default=self.steps) - self.steps
-        watch = 0 < ahead <= WATCHED
-        names = {reader.source for readers in self._readers for reader in readers}
-        self.network.watched = tuple(sorted(names)) if watch else ()
+        self.network.watched = self._view.watched if 0 < ahead <= WATCHED else ()
 
     def _move_gates(self) -> None:
-        for gate in self.gates.values:
+        for gate in self.gates.all:
             if gate.grad is not None:
                 average(gate.grad)
         self.gates.descend(self.rules.gate_rate)
 
-    def _watch_batch(self) -> None:
-        seen = self.network.seen
-        for reader in (reader for readers in self._readers for reader in readers):
-            if reader.source in seen:
-                source = seen[reader.source]
-                empty = Moments.empty(len(reader.index), source.device)
-                self._moments.setdefault(reader, empty).add(source, reader)
+    def _watch(self) -> None:
+        if self.network.seen:
+            self._view.see(self.network.seen)
         self.network.seen = {}
 
     # Events
 
     def _event(self, share: float) -> None:
-        self._share_moments()
-        scores = [self._scores(n) for n in range(len(self._readers))]
+        self._view.average()
         self.gates.fold(self.network.weights)
-        candidates = [self._candidate(n, own) for n, own in enumerate(scores)]
-        self._reduce(candidates, self._limits(share))
+        candidates = self._candidates()
+        while branch := self._reduce(candidates, self._limits(share)):
+            self._drop(branch)
+            candidates = self._candidates()
         self._shrink(candidates)
-        self._regroup()
+        self._view = self._looked(deciding=bool(self._shares))
 
-    def _share_moments(self) -> None:
-        for reader in (reader for readers in self._readers for reader in readers):
-            if reader not in self._moments:
-                raise ValueError("the network did not run before pruner.step()")
-            average(self._moments[reader].second)
-            average(self._moments[reader].absolute)
+    def _candidates(self) -> list[Candidate]:
+        groups = self._survivors.channels.groups
+        least = [least_width(group.width, self.rules) for group in groups]
+        return self._view.candidates(least, self.rules)
 
-    def _scores(self, number: int) -> Tensor | None:
-        """Salience that does not change while channels go; None where surgeons say it."""
-        if self.rules.importance == "surgeon":
-            return None
-        readers = self._readers[number]
-        moments = [self._moments[reader] for reader in readers]
-        scores = simple_scores(self.rules.importance, self.network.weights, readers, moments)
-        average(scores)
-        return scores.cpu()
-
-    def _candidate(self, number: int, scores: Tensor | None) -> Candidate:
-        group, weights = self.resources.channels.groups[number], self.network.weights
-        surgeons = [
-            Surgeon(weights[reader.weight], reader, self._moments[reader], self.rules.compensate)
-            for reader in self._readers[number]
-        ]
-        return Candidate(group.width, self._least[group.name], surgeons, scores)
-
-    def _reduce(self, candidates: Sequence[Candidate], limits: dict[str, float]) -> None:
-        """Choose until the compiler itself says that the limits are met."""
-        chooser = Chooser(self.resources, candidates, self.rules.round_to)
+    def _reduce(self, candidates: Sequence[Candidate], limits: dict[str, float]) -> str | None:
+        """Choose until the compiler itself says that the limits are met, or a branch has to go."""
+        offers = self._view.offers(self.rules.importance)
+        chooser = Chooser(self.resources, candidates, self.rules.round_to, offers)
         aims, final = dict(limits), not self._shares
         while True:
             more = chooser.reduce(aims)
-            self.resources.replan(self._pruned([each.left for each in candidates]))
+            if chooser.branch is not None:
+                return chooser.branch
+            # Where memory has to be planned again first, it is too early to measure; and until the
+            # last event, cycles may follow from those that were measured before.
+            met = not more or self.resources.excess(chooser.counts(), aims).item() <= 0
+            left = self._pruned([each.left for each in candidates])
+            self.resources.replan(left, measured=met and final)
+            if not met:
+                continue
             over = self.resources.over(limits, final=final)
             if not over:
-                return
+                return None
             if not more:
-                raise ValueError(f"no channel is left that could go; {_told(over, limits)}")
+                raise ValueError(f"nothing is left that could go; {told(over, limits)}")
             # What placement and code add to the plan: the forms do not know of it.
             used = self.usage()
             aims |= {name: used[name] - excess for name, excess in over.items()}
 
     def _pruned(self, left: Sequence[Sequence[int]]) -> ModelProto:
         model = self.network.to_onnx()
-        groups = find_channels(model).groups
         keep = {
             group.name: kept_indices(model, group, kept)
-            for group, kept in zip(groups, left, strict=True)
+            for group, kept in zip(self._view.channels.groups, left, strict=True)
             if len(kept) < group.width
         }
         return remove_channels(model, keep) if keep else model
+
+    def _drop(self, branch: str) -> None:
+        """Let a branch go, and all that was chosen before with it; gradients stay to judge by."""
+        grown = {name: weight.grad for name, weight in self.network.weights.items()}
+        self.network.become(drop_branches(self.network.to_onnx(), [branch]), {}, self._optimizers)
+        for name, weight in self.network.weights.items():
+            weight.grad = grown[name]
+        self._survivors.drop(branch)
+        self.resources.replan(self.network.to_onnx(), measured=False)
+        before, self._view = self._view, self._looked()
+        self._view.remember(before)
 
     def _shrink(self, candidates: Sequence[Candidate]) -> None:
         left = [each.left for each in candidates]
@@ -252,30 +236,26 @@ class BudgetPruner:
         for each in candidates:
             for surgeon in each.surgeons:
                 surgeon.write(weights[surgeon.reader.weight].data)
-        kept = kept_places(find_channels(self.network.to_onnx()), left, self.network.values)
-        self.network.become(self._pruned(left), kept, self._optimizers)
-        for group, chosen in zip(self.resources.channels.groups, left, strict=True):
-            self.alive[group.name] = [self.alive[group.name][c] for c in chosen]
+        kept = kept_places(self._view.channels, left, self.network.values)
+        self.network.become(self.resources.model, kept, self._optimizers)
+        self._survivors.keep(left)
 
     # Moving, stopping and going on
 
     def to(self, device: str | torch.device) -> None:
         """Move all to a device, before the first step."""
         self.network.to(device)
-        self._regroup()
+        self._view = self._looked()
         self._prepare()
 
     def state(self) -> dict[str, Any]:
         """All that training has changed here, the network among it, as tensors and numbers."""
-        readers = [reader for group in self._readers for reader in group]
-        seen = [(place, self._moments.get(reader)) for place, reader in enumerate(readers)]
         return {
             "model": self.network.to_onnx().SerializeToString(),
             "steps": self.steps,
             "shares": dict(self._shares),
-            "alive": {name: list(kept) for name, kept in self.alive.items()},
-            "gates": [gate.detach().cpu() for gate in self.gates.values],
-            "moments": {place: vars(found) for place, found in seen if found is not None},
+            "survivors": self._survivors.state(),
+            "view": self._view.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -285,16 +265,7 @@ class BudgetPruner:
         self.network = Network(model).to(device)
         self.resources.replan(model)
         self.steps, self._shares = state["steps"], dict(state["shares"])
-        self.alive = {name: list(kept) for name, kept in state["alive"].items()}
-        self._regroup()
-        with torch.no_grad():
-            for gate, value in zip(self.gates.values, state["gates"], strict=True):
-                gate.copy_(value)
-        readers = [reader for group in self._readers for reader in group]
-        for place, found in state["moments"].items():
-            self._moments[readers[place]] = Moments(**found)
+        self._survivors.load_state(state["survivors"])
+        self._view = self._looked(deciding=bool(self._shares))
+        self._view.load_state(state["view"])
         self._prepare()
-
-
-def _told(over: Mapping[str, float], limits: Mapping[str, float]) -> str:
-    return ", ".join(f"{n} is {over[n]:,.0f} above {limits[n]:,.0f}" for n in over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,15 +35,32 @@ class Reader:
         """Whether each slice of the weight reads one channel: not in a grouped convolution."""
         return self.index.shape == self.source_index.shape
 
+    def reads_as(self, other: Reader) -> bool:
+        """Whether another one has the same channels at the same places."""
+        own = (self.index, self.source_index)
+        return all(map(torch.equal, own, (other.index, other.source_index)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The weights to which a tensor is in proportion, all together, and how many channels it has.
+
+    No weights where there are no such.
+    """
+
+    weights: tuple[str, ...] = ()
+    width: int = 1
+
 
 def find_readers(network: Network, group: ChannelGroup) -> list[Reader]:
     """All readers of a group, in graph order."""
-    return [reader for node in network.nodes for reader in _readers(network, node, group)]
+    ranks = {name: weight.dim() for name, weight in network.weights.items()}
+    return [reader for node in network.nodes for reader in _readers(ranks, node, group)]
 
 
-def _readers(network: Network, node: Node, group: ChannelGroup) -> Iterator[Reader]:
+def _readers(ranks: Mapping[str, int], node: Node, group: ChannelGroup) -> Iterator[Reader]:
     for slot, name in enumerate(node.inputs[:3]):
-        axes = _weight_axes(node, slot, network, name) if name in network.weights else None
+        axes = weight_axes(node, slot, ranks[name]) if name in ranks else None
         index = None if axes is None else _index(group, name, axes[0])
         if axes is None or index is None:
             continue
@@ -57,9 +74,8 @@ def _readers(network: Network, node: Node, group: ChannelGroup) -> Iterator[Read
         yield Reader(name, axes[0], index, source, axis, found, axes[1])
 
 
-def _weight_axes(node: Node, slot: int, network: Network, name: str) -> tuple[int, int] | None:
+def weight_axes(node: Node, slot: int, rank: int) -> tuple[int, int] | None:
     """(input axis, output axis) of a weight; None where it is not summed over channels."""
-    rank = network.weights[name].dim()
     if node.op == "Conv" and slot == 1:
         return 1, 0
     if node.op == "ConvTranspose" and slot == 1:

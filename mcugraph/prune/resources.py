@@ -9,7 +9,8 @@ each step, in proportion to its multiply-accumulates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from math import prod
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from mcugraph.cost import cost_of, draft_of, step_cycles, tensor_name
+from mcugraph.cost import Cost, LayerCost, cost_of, draft_of, step_cycles, tensor_name
+from mcugraph.optimize import Settings
 from mcugraph.passes._edit import Edit, is_op
 from mcugraph.passes.channels import find_channels
 from mcugraph.prune.goal import Goal
@@ -65,17 +67,35 @@ class Resources:
     def __init__(self, model: ModelProto, machine: Target, goal: Goal) -> None:
         self.machine = machine
         self.goal = goal
-        self._code, self._stack = _beside(model, machine) if goal.measured else (0, 0)
+        self._settings = Settings(objective=goal.objective)
+        # The cycles of each step as a product, by the tensor that it makes.
+        self._steps: Sequence[tuple[str, Product]] | None = None
+        self.model = model
+        self._code, self._stack = self._beside() if goal.measured else (0, 0)
         self.replan(model)
 
-    def replan(self, model: ModelProto) -> None:
-        """Look at a model whose channel counts have changed."""
+    def replan(self, model: ModelProto, *, measured: bool = True) -> None:
+        """Look at a model whose channel counts have changed.
+
+        Unless it is measured, its cycles follow from those that were measured last.
+        """
+        if measured:
+            self._steps = None
+        self._look_at(model)
+
+    def _look_at(self, model: ModelProto) -> None:
         self.model = model
         self.channels = find_channels(model)
         self.counts = torch.tensor([float(group.width) for group in self.channels.groups])
         self._sizes = sizes_of(model, self.channels)
         self._edit = Edit(model)
         self._forms = {name: getattr(self, f"_{name}")() for name in self.goal.limits}
+
+    def without(self, model: ModelProto) -> Resources:
+        """The same of a model with fewer steps, whose cycles stay those that were measured."""
+        other = copy(self)
+        other._look_at(model)
+        return other
 
     def value(self, name: str, counts: Tensor) -> Tensor:
         """How much of a resource the model takes with these channel counts."""
@@ -97,8 +117,8 @@ class Resources:
         found = {name: float(self.value(name, self.counts)) for name in self.goal.limits}
         if not (final and found.keys() & MEMORY):
             return found
-        planned = cost_of(self.model, self.machine)
-        cost = cost_of(self.model, self.machine, measured=True) if self.goal.measured else planned
+        planned = self._cost()
+        cost = self._cost(measured=True) if self.goal.measured else planned
         settled = {
             **{"arena": planned.ram, "weights": planned.weights},
             **{"ram": cost.ram, "flash": cost.flash, "cycles": cost.cycles},
@@ -109,6 +129,19 @@ class Resources:
         """By how much the present model is above each limit that it exceeds."""
         used = self.exact(final=final)
         return {name: used[name] - limit for name, limit in limits.items() if used[name] > limit}
+
+    def _beside(self) -> tuple[int, int]:
+        """Bytes of code and of stack, which hardly change while channels are removed."""
+        cost = self._cost(measured=True)
+        assert cost.flash is not None, "not measured"
+        return cost.flash - cost.weights, cost.ram - self._cost().ram
+
+    def _cost(self, *, measured: bool = False, placed: bool = True) -> Cost:
+        """What the compiler says of the present model."""
+        settings = self._settings
+        return cost_of(
+            self.model, self.machine, measured=measured, settings=settings, placed=placed
+        )
 
     def _params(self) -> Form:
         return Form(self._sizes.parameters)
@@ -123,7 +156,7 @@ class Resources:
                 axes = self._axes(node.input[1])
                 channel = len(self._shape(node.output[0])) - 1 if is_op(node, "MatMul") else 1
                 products += [(1, axes), (OUTPUT_BYTES, ((node.output[0], channel),))]
-        exact = cost_of(self.model, self.machine, placed=False).weights
+        exact = self._cost(placed=False).weights
         return self._form(products).settled(self.counts, exact)
 
     def _flash(self) -> Form:
@@ -133,9 +166,8 @@ class Resources:
 
     def _arena(self) -> Form:
         """The live tensors at the peak; working memory goes with them."""
-        live = draft_of(self.model, self.machine).live
-        exact = cost_of(self.model, self.machine, placed=False).ram
-        factor = exact / sum(live.values())
+        draft = draft_of(self.model, self.machine, self._settings)
+        live, factor = draft.live, draft.ram / sum(draft.live.values())
         products = [self._scaled(tensor_name(name), size * factor) for name, size in live.items()]
         return self._form(products)
 
@@ -145,14 +177,17 @@ class Resources:
         return form
 
     def _cycles(self) -> Form:
-        steps = step_cycles(self.model, self.machine)
-        products = [self._step(layer.weight, layer.tensor, cycles) for layer, cycles in steps]
-        return self._form(products)
+        if self._steps is None:
+            found = step_cycles(self.model, self.machine, self._settings)
+            self._steps = [(step.tensor, self._step(step, cycles)) for step, cycles in found]
+        there = [each for tensor, each in self._steps if self._edit.static_shape(tensor)]
+        return self._form(there)
 
-    def _step(self, weight: str | None, tensor: str, cycles: int) -> Product:
+    def _step(self, step: LayerCost, cycles: int) -> Product:
         """Cycles in proportion to the size of the weights, else to that of the result."""
+        weight = step.weight
         known = weight is not None and self._edit.constant(weight) is not None
-        return self._scaled(weight if known and weight is not None else tensor, cycles)
+        return self._scaled(weight if known and weight is not None else step.tensor, cycles)
 
     def _scaled(self, name: str, value: float) -> Product:
         """A value in proportion to the lengths of the axes which hold channels."""
@@ -169,10 +204,3 @@ class Resources:
     def _form(self, products: list[Product]) -> Form:
         lengths = lengths_of(self._edit, self.channels, [(1, axes, "") for _, axes in products])
         return Form(lengths, [factor for factor, _ in products])
-
-
-def _beside(model: ModelProto, machine: Target) -> tuple[int, int]:
-    """Bytes of code and of stack, which hardly change while channels are removed."""
-    cost = cost_of(model, machine, measured=True)
-    assert cost.flash is not None, "not measured"
-    return cost.flash - cost.weights, cost.ram - cost_of(model, machine).ram

@@ -1,4 +1,4 @@
-"""When channels go while a network is trained, and how they are chosen."""
+"""When channels and branches go while a network is trained, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Rules:
-    """How channels are chosen.
+    """How channels and branches are chosen.
 
     `importance` is one of salience.CRITERIA. No group keeps less than `floor` of the channels that
     it had at first, nor less than two; what is left are multiples of `round_to` where that leaves
-    any. With `compensate`, readers make up for what goes. Gates move by `gate_rate`.
+    any. With `compensate`, readers make up for what goes. Gates move by `gate_rate`. With
+    `branches`, whole branches of sums may go, too: priced like channels by surgeon and taylor, and
+    for the other kinds of importance only where no channel is left that could go.
     """
 
     importance: str = "surgeon"
@@ -43,6 +45,7 @@ class Rules:
     round_to: int = 1
     compensate: bool = True
     gate_rate: float = 0.01
+    branches: bool = True
 
 
 def least_width(width: int, rules: Rules) -> int:

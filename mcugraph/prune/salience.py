@@ -44,8 +44,11 @@ class Moments:
         """Take in what was read from one batch."""
         index = reader.source_index.to(source.device)
         last = source.detach().movedim(reader.source_axis, -1)
-        rows = last[..., index].movedim(-1, -2).reshape(-1, len(index)).float()
-        rows = rows[:: max(1, len(rows) // ROWS)]
+        taps = index.shape[1]
+        count = last[..., 0].numel() * taps
+        chosen = torch.arange(0, count, max(1, count // ROWS), device=source.device)
+        places = torch.unravel_index(chosen // taps, last.shape[:-1])
+        rows = last[places].gather(1, index[:, chosen % taps].T).float()
         self.batches += 1
         self.second.lerp_(rows.T @ rows / len(rows), 1 / self.batches)
         self.absolute.lerp_(rows.abs().mean(0), 1 / self.batches)

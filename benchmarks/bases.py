@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 CACHE = Path(__file__).parents[1] / "build"
 # Speakers of the digits whom training does not hear.
 HELD_OUT = ("nicolas", "theo")
+# CPU seconds that the base of MobileNetV2 is trained for.
+BASE_SECONDS = 480
 
 
 class Block(nn.Module):
@@ -84,6 +87,57 @@ class DsCnn(nn.Module):
         return self.fc(self.blocks(torch.relu(self.bn(self.conv(x)))).mean((2, 3)))
 
 
+class Inverted(nn.Module):
+    """Expanded by a pointwise convolution, filtered by a depthwise one, and projected."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        expand = _convolution(inputs, inner, 1) if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *expand,
+            *_convolution(inner, inner, 3, stride, inner),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.skips = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] -> [n, c', h / stride, w / stride]."""
+        return x + self.layers(x) if self.skips else self.layers(x)
+
+
+def _convolution(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    padding = kernel // 2
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU6()]
+
+
+class MobileNetV2(nn.Module):
+    """A small MobileNetV2, 4.4 M MACs: [n, 3, 32, 32] of 0 to 255 -> 10 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_convolution(3, 16, 3),
+            Inverted(16, 8, 1, 1),
+            Inverted(8, 16, 2, 6),
+            Inverted(16, 16, 1, 6),
+            Inverted(16, 24, 2, 6),
+            Inverted(24, 24, 1, 6),
+            Inverted(24, 40, 2, 6),
+            Inverted(40, 40, 1, 6),
+            *_convolution(40, 128, 1),
+        )
+        self.fc = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, 3, 32, 32] -> [n, 10]."""
+        return self.fc(self.layers(x).mean((2, 3)))
+
+
 def resnet8() -> ResNet8:
     """The base of the images, 81.42 %."""
     model = ResNet8()
@@ -96,6 +150,42 @@ def ds_cnn() -> DsCnn:
     model = DsCnn()
     model.load_state_dict(_state("dscnn_fsdd")["state_dict"])
     return model.eval()
+
+
+def mobilenet_v2() -> MobileNetV2:
+    """The base of the images that is trained here, once: then it is in build/."""
+    path, model = CACHE / "mobilenet_v2.pt", MobileNetV2()
+    if not path.exists():
+        torch.manual_seed(0)
+        CACHE.mkdir(exist_ok=True)
+        torch.save(_trained(MobileNetV2(), BASE_SECONDS).state_dict(), path)
+    model.load_state_dict(torch.load(path))
+    return model.eval()
+
+
+def _trained(model: nn.Module, seconds: float) -> nn.Module:
+    """Train on the images, mirrored by chance, for some CPU seconds of one thread.
+
+    In float32: depthwise convolutions take twice the time in bfloat16.
+    """
+    torch.set_num_threads(1)
+    (images, labels), begin = cifar("train"), time.process_time()
+    model.train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+    while True:
+        for chosen in torch.randperm(len(labels)).split(128):
+            done = (time.process_time() - begin) / seconds
+            if done >= 1:
+                return model
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 * min(1, 10 * done + 0.01) * (1 - done)
+            x = images[chosen].float()
+            mirrored = torch.rand(len(x)) < 0.5
+            x[mirrored] = x[mirrored].flip(3)
+            out = model(x.contiguous(memory_format=torch.channels_last))
+            optimizer.zero_grad()
+            functional.cross_entropy(out, labels[chosen]).backward()
+            optimizer.step()
 
 
 def _state(name: str) -> dict:

@@ -36,7 +36,7 @@ from mcugraph.passes.cluster_weights import clusterable
 from mcugraph.prune.complexity import plan_by_complexity
 from mcugraph.ranks import choose_ranks
 from mcugraph.show_cuts import print_cuts
-from mcugraph.show_explore import print_exploration
+from mcugraph.show_explore import SweepDisplay, print_exploration
 from mcugraph.show_fit import FitDisplay, print_outcome
 from mcugraph.show_groups import print_groups
 
@@ -198,11 +198,14 @@ def explore(
     quantised: Annotated[str, typer.Option(help="static, trained, or both.")] = "static",
     target: OptionalTarget = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Overrule the recipe's.")] = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder; default build/NAME_sweep.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="An Optuna URL that several machines share.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the search.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="Print every trial, not the front.")] = False,
     as_json: Json = False,
 ) -> None:
     """Sweep budgets, cuts and quantisation: accuracy against RAM, flash and cycles."""
@@ -210,12 +213,12 @@ def explore(
     sweep = _trainer("sweep").Sweep(
         *(trials, budgets, cuts, head, quantised, target, epochs, out, storage, seed)
     )
-    with progress("exploring") as tell:
+    with SweepDisplay(Console(stderr=True)) as tell:
         found = own.explore_recipe(recipe, sweep, tell)
     if as_json:
         print_json(found.as_json())
     else:
-        print_exploration(found, console())
+        print_exploration(found, console(), every)
 
 
 def _trainer(name: str) -> ModuleType:

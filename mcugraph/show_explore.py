@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from mcugraph.prune.exploration import Exploration, Trial
+from mcugraph.prune.exploration import PICTURE, RECORD, Exploration, Trial
 
+INT8 = ".int8.onnx"
 TITLES = {"ram": "RAM B", "flash": "flash B", "cycles": "cycles", "macs": "MACs"}
+
+
+class SweepDisplay:
+    """Shows what is trained at present, and prints a line for each trial that is done.
+
+    with SweepDisplay(console) as tell: tell("trial 2 of 20"); tell(trial)
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = console.status("exploring")
+
+    def __enter__(self) -> Self:
+        self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def __call__(self, news: str | Trial) -> None:
+        """Show what begins, or what is done."""
+        if isinstance(news, Trial):
+            self._console.print(line_of(news), markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._status.update(escape(news))
+
+
+def line_of(trial: Trial) -> str:
+    """A trial on one line."""
+    if trial.used is None:
+        first = (trial.problem or "").splitlines()[0]
+        return f"{trial.number:>3}  {trial.name}: no network, {first}"
+    figures = "  ".join(f"{name} {value:,}" for name, value in trial.used.items())
+    return f"{trial.number:>3}  {trial.name}: score {trial.score or 0.0:.2f}  {figures}"
 
 
 def print_exploration(found: Exploration, console: Console, every: bool = False) -> None:
@@ -28,6 +73,18 @@ def print_exploration(found: Exploration, console: Console, every: bool = False)
     for trial in impossible:
         first = (trial.problem or "").splitlines()[0]
         console.print(f"{trial.number}: {first}", markup=False, highlight=False)
+    if found.folder:
+        for line in _files(found):
+            console.print(line, markup=False, highlight=False)
+
+
+def _files(found: Exploration) -> list[str]:
+    """Where everything is."""
+    best = found.front[0].files if found.front else ()
+    models = [Path(found.folder, name) for name in best if name.endswith(INT8)]
+    # What other machines trained is there.
+    here = [f"best score {model}" for model in models if model.exists()]
+    return [f"picture    {found.folder}/{PICTURE}", f"figures    {found.folder}/{RECORD}", *here]
 
 
 def _cells(trial: Trial, found: Exploration) -> list[str]:

@@ -100,6 +100,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         table.add_row(name, *cells, style=None if used <= limit else "red")
     console.print(table)
     console.print(_scores(outcome.scores))
+    if outcome.left is not None:
+        console.print(f"exit      {outcome.left:.1f}% of the samples leave early")
     for name, file in outcome.files.items():
         console.print(f"{name:<9} {outcome.folder}/{file}", markup=False)
 

@@ -1,9 +1,9 @@
 """A tiny network on the bundled digits, fitted in this process or, as a script, in another one.
 
-    python tests/fitting.py MODEL.onnx OUT.json [CHECKPOINT [EPOCH]]
+    python tests/fitting.py KIND MODEL.onnx OUT.json [CHECKPOINT [EPOCH]]
 
-writes what the fit gave; the process ends itself in the middle of EPOCH, like a power cut. Under
-torchrun's variables, each process takes its part of every batch.
+writes what a fit of channels, of depth or of an exit gave; the process ends itself in the middle of
+EPOCH, like a power cut. Under torchrun's variables, each process takes its part of every batch.
 """
 
 import functools
@@ -21,13 +21,16 @@ from onnx import ModelProto
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from mcugraph.prune.depth import Depth, fit_depth
+from mcugraph.prune.exits import EarlyExit, fit_exit
 from mcugraph.prune.export import from_torch
-from mcugraph.prune.fit import fit
+from mcugraph.prune.fit import Pruning, fit
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import joined, rank, world
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Training
+from mcugraph.prune.rules import Schedule
+from mcugraph.prune.training import Loader, Training
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.npz"
 BUDGET = "macs=12K,arena=400"
@@ -100,7 +103,18 @@ def described(result: Result) -> dict[str, object]:
     }
 
 
-def main(model: str, out: str, checkpoint: str | None = None, epoch: str = "0") -> None:
+def fitted(kind: str, loader: Loader, training: Training, model: ModelProto) -> Result:
+    """Channels go; or the network is cut where it is best, and channels go; or it gets an exit."""
+    if kind == "channels":
+        return fit(model, loader, BUDGET, training)
+    if kind == "exit":
+        return fit_exit(model, loader, EarlyExit("relu", "dscnn8", share=0.5), training)
+    pruning = Pruning(schedule=Schedule(0, events=2))
+    depth = Depth("relu_1", "dscnn8", share=0.5, prune=True, pruning=pruning)
+    return fit_depth(model, loader, "macs=16K", training, depth)
+
+
+def main(kind: str, model: str, out: str, checkpoint: str | None = None, epoch: str = "0") -> None:
     def die(entry: Epoch) -> None:
         if entry.number == int(epoch) > 0:
             os._exit(KILLED)
@@ -108,7 +122,7 @@ def main(model: str, out: str, checkpoint: str | None = None, epoch: str = "0") 
     training = Training(epochs=EPOCHS, evaluate=batches(), checkpoint=checkpoint, progress=die)
     with joined():
         loader = shares() if world() > 1 else shuffled()
-        result = fit(onnx.load(model), loader, BUDGET, training)
+        result = fitted(kind, loader, training, onnx.load(model))
         if rank() == 0:
             Path(out).write_text(json.dumps(described(result)), encoding="utf-8")
 

@@ -101,6 +101,10 @@ UNFIT: dict[str, tuple[Any, list[str]]] = {
         {"cut": {"tensor": "relu_4", "head": GAP}, "keep": {"block3.pointwise.weight": [0]}},
         ["keep: 'block3.pointwise.weight' lies behind the cut at relu_4"],
     ),
+    "no branch": (
+        {"drop": ["relu_4", "relu_44"]},
+        ["drop: 'relu_4' has to stay: nothing with weights", "there is no tensor 'relu_44'"],
+    ),
     "no exit": (
         {"exit": {"tensor": "relu_44", "head": GAP}},
         ["exit: the model has no tensor 'relu_44'"],
@@ -142,6 +146,19 @@ def test_a_group_is_kept_as_a_whole(tmp_path: Path, capsys: Capture) -> None:
     words = ["go together, but it keeps 6, 7, 8 without 9, 10, 11"]
     arguments = ["prune", model, "--decision", decision, "-o", str(tmp_path / "out.onnx")]
     check_refused(arguments, USAGE, words, tmp_path, capsys)
+
+
+@pytest.mark.parametrize("name", ["residual", "residual_qdq"])
+def test_a_branch_is_dropped(name: str, tmp_path: Path, capsys: Capture) -> None:
+    """By its name in the float model, also where it was quantised since."""
+    model, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    onnx.save(models.MODELS[name](), model)
+    decision = decision_file(tmp_path, {"drop": ["b"]})
+    assert run(["prune", str(model), "--decision", decision, "-o", str(out)]) == OK
+    assert "wrote" in capsys.readouterr().out
+    pruned = onnx.load(out)
+    assert sum(node.op_type == "Add" for node in pruned.graph.node) == 1
+    assert not any(t.name.startswith(("a.", "b.")) for t in pruned.graph.initializer)
 
 
 # Files that can't be read or written

@@ -11,7 +11,6 @@ import fitting
 import onnx
 import pytest
 
-from mcugraph.prune.fit import fit
 from mcugraph.prune.training import Training
 
 
@@ -21,10 +20,11 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
-def test_two_processes_decide_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["channels", "depth"])
+def test_two_processes_decide_as_one(tmp_path: Path, kind: str) -> None:
     onnx.save(fitting.exported(), tmp_path / "model.onnx")
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    command = [sys.executable, fitting.__file__, "model.onnx", "both.json"]
+    command = [sys.executable, fitting.__file__, kind, "model.onnx", "both.json"]
     runs = [
         subprocess.Popen(
             command,
@@ -38,7 +38,7 @@ def test_two_processes_decide_as_one(tmp_path: Path) -> None:
     assert [run.returncode for run in runs] == [0, 0], errors
     both = json.loads((tmp_path / "both.json").read_text())
     training = Training(epochs=fitting.EPOCHS, evaluate=fitting.batches())
-    result = fit(fitting.exported(), fitting.batches(), fitting.BUDGET, training)
+    result = fitting.fitted(kind, fitting.batches(), training, fitting.exported())
     alone = fitting.described(result)
     assert result.decision.keep
     assert both["decision"] == alone["decision"]

@@ -17,11 +17,12 @@ from mcugraph.decision import Decision
 from mcugraph.passes import add_exit, cut_depth
 from mcugraph.passes.heads import Head
 from mcugraph.prune.attached import PartlyFrozen, distance, logits_form, new_weights, with_heads
+from mcugraph.prune.course import Course
 from mcugraph.prune.cut_choice import choose_cut
 from mcugraph.prune.depth import Depth, DepthResult, fit_depth
 from mcugraph.prune.exits import EarlyExit, Leaving, fit_exit
 from mcugraph.prune.export import from_torch
-from mcugraph.prune.fit import Pruning
+from mcugraph.prune.fit import Pruning, fit
 from mcugraph.prune.goal import Goal
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
@@ -103,7 +104,7 @@ def test_unfrozen_networks_move() -> None:
     assert "0.weight" in moved
     assert "1.running_mean" in moved
     assert [each.number for each in result.history] == list(range(9))
-    alone = choose_cut(original, BATCHES, Goal(), FAST, depth)
+    alone = choose_cut(Course(original, BATCHES, FAST, {}, {}), Goal(), depth)
     assert alone.tensor == "relu"
     assert (result.history[-1].score or 0) > (alone.cuts[0].score or 0)
     check_decision(result, original, trained=True)
@@ -119,6 +120,35 @@ def test_the_same_seed_gives_the_same_network() -> None:
     assert after[0].keys() == after[1].keys()
     assert all(np.array_equal(value, after[1][name]) for name, value in after[0].items())
     assert [each.score for each in one.history] == [each.score for each in other.history]
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("kind", "epoch"), [("depth", n) for n in (2, 3, 4)] + [("exit", 3)])
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path, kind: str, epoch: int) -> None:
+    """It stops before an epoch is saved: of the heads, the first of the whole, or a later one."""
+
+    def stop(entry: Epoch) -> None:
+        if entry.number == epoch:
+            raise StopError
+
+    original, told = fitting.exported(), []
+    plain = Training(epochs=4, evaluate=BATCHES)
+    whole = fitting.fitted(kind, fitting.shuffled(), plain, original)
+    wish = replace(plain, checkpoint=tmp_path / "run.pt", progress=stop)
+    with pytest.raises(StopError):
+        fitting.fitted(kind, fitting.shuffled(), wish, original)
+    wish = replace(wish, progress=told.append)
+    result = fitting.fitted(kind, fitting.shuffled(), wish, original)
+    assert [entry.number for entry in told] == list(range(epoch, 5))
+    assert fitting.described(result) == fitting.described(whole)
+    again = fitting.fitted(kind, fitting.shuffled(), wish, original)
+    assert len(told) == 5 - epoch
+    assert fitting.described(again) == fitting.described(whole)
+    with pytest.raises(ValueError, match="of another training: "):
+        fit(original, fitting.shuffled(), "macs=16K", wish)
 
 
 def test_one_head_learns_as_it_would_alone() -> None:

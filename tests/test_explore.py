@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from mcugraph.cli import OK, run
 from mcugraph.cost import cost_of
 from mcugraph.decision import Decision
+from mcugraph.prune.depth import Depth
 from mcugraph.prune.exploration import Exploration, Trial, best_of
 from mcugraph.prune.explore import explore, explore_recipe
 from mcugraph.prune.fit import Pruning
@@ -25,7 +27,7 @@ from mcugraph.prune.recipe import Recipe
 from mcugraph.prune.rules import Schedule
 from mcugraph.prune.sweep import Sweep
 from mcugraph.prune.training import Training, score_of
-from mcugraph.show_explore import print_exploration
+from mcugraph.show_explore import SweepDisplay, print_exploration
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRAINING = Training(epochs=2, evaluate=fitting.batches())
@@ -52,35 +54,39 @@ class StopError(Exception):
 
 
 def test_a_sweep_that_was_stopped_goes_on_as_it_would_have(tmp_path: Path) -> None:
-    told: list[str] = []
+    told: list[str | Trial] = []
     whole = explore(recipe(), SMALL, tmp_path / "whole", tell=told.append)
-    assert [line.split(":")[0] for line in told] == [f"trial {n} of 5" for n in range(1, 6)]
+    begun = [news.split(":")[0] for news in told if isinstance(news, str)]
+    assert begun == [f"trial {n} of 5" for n in range(1, 6)]
+    done = [replace(news, front=False) for news in told if isinstance(news, Trial)]
+    assert done == [replace(trial, front=False) for trial in whole.trials]
     check_front(whole)
     check_files(whole, tmp_path / "whole")
 
-    def stop(text: str) -> None:
-        if text.startswith("trial 4"):
+    def stop(news: str | Trial) -> None:
+        if isinstance(news, str) and news.startswith("trial 4"):
             raise StopError
 
     parts = tmp_path / "parts"
     with pytest.raises(StopError):
         explore(recipe(), SMALL, parts, tell=stop)
-    later: list[str] = []
+    later: list[str | Trial] = []
     resumed = explore(recipe(), SMALL, parts, tell=later.append)
-    assert later == told[3:]
-    assert [replace(trial, files=()) for trial in resumed.trials] == [
-        replace(trial, files=()) for trial in whole.trials
+    begun = [news for news in told if isinstance(news, str)]
+    assert [news for news in later if isinstance(news, str)] == begun[3:]
+    assert [replace(t, files=(), number=0) for t in resumed.trials] == [
+        replace(t, files=(), number=0) for t in whole.trials
     ]
     assert explore(recipe(), SMALL, parts, tell=later.append) == resumed
-    assert len(later) == 2, "nothing is left to do"
+    assert len(later) == 4, "nothing is left to do"
     other = replace(SMALL, head="dscnn16")
     with pytest.raises(ValueError, match=r"is another one \(head dscnn8, not dscnn16\)"):
         explore(recipe(), other, parts)
 
 
 def check_front(found: Exploration) -> None:
-    """The first trials are whole, and the cut with all its channels; the front is not beaten."""
-    assert [trial.cut for trial in found.trials[:2]] == ["", "relu"]
+    """First come whole networks, then the cut with all its channels; the front is not beaten."""
+    assert [trial.cut for trial in found.trials[:4]] == ["", "", "", "relu"]
     assert found.figures == ("ram", "flash", "cycles")
     done = [trial for trial in found.trials if trial.used is not None]
     rows = {t.number: [-(t.score or 0), *(t.used or {}).values()] for t in done}
@@ -98,7 +104,8 @@ def check_files(found: Exploration, folder: Path) -> None:
     record = json.loads((folder / "explore.json").read_text())
     assert [each["number"] for each in record["trials"]] == [t.number for t in found.trials]
     assert record["units"] == {"ram": "bytes", "flash": "bytes", "cycles": "cycles"}
-    trial = found.trials[1]
+    trial = found.trials[3]
+    assert all(name.startswith("trials/0004.") for name in trial.files)
     pruned, int8, decision = (folder / name for name in trial.files)
     assert Decision.load(decision).cut == "relu"
     onnx.checker.check_model(onnx.load(pruned))
@@ -116,17 +123,26 @@ def check_svg(text: str, found: Exploration) -> None:
     assert len(panels) == len(found.figures)
     done = [trial for trial in found.trials if trial.used is not None]
     for panel, figure in zip(panels, found.figures, strict=True):
-        dots = panel.findall(f"{SVG}circle")
+        rounds, squares = (panel.findall(f"{SVG}{kind}") for kind in ("circle", "rect"))
+        assert len(squares) == sum(bool(t.cut) for t in done)
+        dots = rounds + squares
         told = sorted(dot.findtext(f"{SVG}title") or "" for dot in dots)
         assert told == sorted(f"{t.number}: {t.name}, score {t.score:.2f}" for t in done)
-        assert all(0 <= float(dot.get("cx", "")) <= WIDE for dot in dots)
-        assert all(0 <= float(dot.get("cy", "")) <= HIGH for dot in dots)
+        assert all(0 <= across_of(dot) <= WIDE for dot in dots)
+        assert all(-5 <= float(dot.get("cy") or dot.get("y") or 0) <= HIGH for dot in dots)
         best = {str(trial.number) for trial in best_of(done, (figure,))}
         assert best <= {label.text for label in panel.findall(f"{SVG}text")}
         order = sorted(done, key=lambda t, name=figure: (t.used or {})[name])
-        across = {d.findtext(f"{SVG}title"): float(d.get("cx", "")) for d in dots}
+        across = {d.findtext(f"{SVG}title"): across_of(d) for d in dots}
         placed = [across[f"{t.number}: {t.name}, score {t.score:.2f}"] for t in order]
         assert placed == sorted(placed)
+
+
+def across_of(dot: ElementTree.Element) -> float:
+    """Where the middle of a circle or square is."""
+    if dot.get("cx") is not None:
+        return float(dot.get("cx", ""))
+    return float(dot.get("x", "")) + float(dot.get("width", "")) / 2
 
 
 def test_a_recipe_file_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +158,43 @@ def test_a_recipe_file_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "trials",
     }
     assert Path("study.db").exists()
+    # Another machine trains what is still to be trained, and knows of what others have.
+    other = replace(sweep, storage=storage, out=Path("other"), trials=3)
+    told: list[str | Trial] = []
+    more = explore_recipe(Path("tiny.py"), other, told.append)
+    assert more.trials[: len(found.trials)] == found.marked().trials
+    assert [news.split(":")[0] for news in told if isinstance(news, str)][1:] == ["trial 3 of 3"]
+
+
+def test_the_command_tells_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.py").write_text(RECIPE, encoding="utf-8")
+    options = ["--trials", "2", "--cuts", "relu", "--budgets", "", "--epochs", "1"]
+    assert run(["explore", "tiny.py", *options, "--all"]) == OK
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.err.splitlines()] == [
+        "  1  whole, static",
+        "  2  cut at relu, static",
+    ]
+    lines = printed.out.splitlines()
+    assert [line.split()[0].strip("*") for line in lines[1:3]] == ["1", "2"]
+    assert "picture    build/tiny_sweep/front.svg" in lines
+    assert lines[-1].startswith("best score build/tiny_sweep/trials/000")
+    assert Path(lines[-1].split()[-1]).exists()
+    assert run(["explore", "tiny.py", *options, "--json"]) == OK
+    assert len(json.loads(capsys.readouterr().out)["trials"]) == 2
 
 
 def test_budgets_out_of_reach_are_told(tmp_path: Path) -> None:
     sweep = replace(SMALL, budgets="params=0.01..0.02", cuts="none", trials=1)
     with pytest.raises(ValueError, match="out of reach"):
         explore(recipe(), sweep, tmp_path)
+    sweep = replace(sweep, budgets="params=0.01..1", trials=3)
+    found = explore(recipe(), sweep, tmp_path / "other")
+    assert [trial.used is None for trial in found.trials] == [False, False, True]
+    assert "out of reach" in (found.trials[2].problem or "")
 
 
 @pytest.mark.parametrize(
@@ -156,14 +203,24 @@ def test_budgets_out_of_reach_are_told(tmp_path: Path) -> None:
         (Sweep(budgets="macs=2..1,what=0.1..1"), r"'macs=2\.\.1': write ranges.*\n'what' is no"),
         (Sweep(quantised="int4"), "quantised 'int4': static, trained, or both"),
         (Sweep(trials=0), "trials=0"),
+        (replace(SMALL, cuts="rleu"), r"no tensor 'rleu'; near to it: relu"),
+        (replace(SMALL, head="what"), "head of kind 'what'"),
+        (replace(SMALL, storage="what://x"), r"cannot use the storage what://x: .*sqlite:///"),
+        (replace(SMALL, storage="mine.db"), r"cannot use the storage mine\.db: "),
+        (replace(SMALL, storage="sqlite:////no/such/x.db"), "unable to open database file"),
     ],
 )
 def test_what_is_refused(sweep: Sweep, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=complaint):
         explore(recipe(), sweep, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write|is a file"):
+        explore(recipe(), SMALL, tmp_path / "file")
     silent = replace(recipe(), training=Training(epochs=1))
     with pytest.raises(ValueError, match="needs an evaluate"):
         explore(silent, SMALL, tmp_path)
+    with pytest.raises(ValueError, match="no depth and no exit"):
+        explore(replace(recipe(), depth=Depth("relu")), SMALL, tmp_path)
 
 
 def test_the_table_has_the_front_and_what_was_impossible() -> None:
@@ -182,6 +239,19 @@ def test_the_table_has_the_front_and_what_was_impossible() -> None:
         "3: out of reach: [macs]\n"
     )
     assert "90.00" in printed(found, every=True)
+
+
+def test_each_trial_is_told_on_a_line() -> None:
+    stream = io.StringIO()
+    used = {"ram": 1000, "flash": 20_000, "cycles": 300_000}
+    with SweepDisplay(Console(file=stream, width=60)) as tell:
+        tell("trial 1 of 2: [whole]")
+        tell(Trial(1, "", "macs=12345", "static", 91.254, used))
+        tell(Trial(12, "relu", "", "trained", problem="no [way]\nat all"))
+    assert stream.getvalue().splitlines() == [
+        "  1  whole, macs=12345, static: score 91.25  ram 1,000  flash 20,000  cycles 300,000",
+        " 12  cut at relu, trained: no network, no [way]",
+    ]
 
 
 def printed(found: Exploration, every: bool) -> str:

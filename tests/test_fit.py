@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mcugraph.decision import Decision
 from mcugraph.measure import can_measure
+from mcugraph.optimize import optimize
 from mcugraph.prune import checkpoint
 from mcugraph.prune.fit import MODES, Pruning, fit
 from mcugraph.prune.history import Epoch
@@ -27,6 +28,7 @@ from mcugraph.prune.training import Still, Trainer, Training, cosine, score_of
 from mcugraph.targets import load as load_target
 
 SEED = 0
+M0 = "cortex-m0"
 
 
 def training(**options: Any) -> Training:
@@ -42,7 +44,7 @@ def whole() -> Result:
 # The budget
 
 
-@pytest.mark.skipif(not can_measure(load_target("cortex-m0")), reason="mcugraph[emulate] is absent")
+@pytest.mark.skipif(not can_measure(load_target(M0)), reason="mcugraph[emulate] is absent")
 def test_the_c_keeps_a_budget_of_what_only_a_compiled_model_has() -> None:
     budget = "ram=700,flash=5KB,cycles=180K"
     told: list[Epoch] = []
@@ -67,6 +69,18 @@ def test_the_c_keeps_a_budget_of_what_only_a_compiled_model_has() -> None:
     assert result.verify(quantised, artifact).ok
     assert tuple(told) == result.history
     assert [entry.met for entry in told][0::4] == [False, True]
+
+
+@pytest.mark.parametrize("mode", ["differentiable", "uniform"])
+def test_a_layer_by_layer_peak_is_that_of_the_c(mode: str) -> None:
+    """Nothing is streamed, not even where that would save memory."""
+    budget = "arena=300,objective=cycles"
+    result = fit(fitting.exported(), fitting.batches(), budget, training(), Pruning(mode=mode))
+    assert result.compile().report.ram.arena <= 300
+    larger = onnx.load(fitting.DIGITS.with_suffix(".onnx"))
+    found = [artifact.report for artifact in (result.compile(larger), optimize(larger, M0))]
+    assert found[0].ram.arena > found[1].ram.arena
+    assert [any(section.turns for section in each.sections) for each in found] == [False, True]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -108,7 +122,8 @@ def test_a_seed_decides_everything() -> None:
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path: Path, epoch: int) -> None:
     """It dies before epoch 2 or 4 is saved: in the midst of pruning, and near its end."""
     onnx.save(fitting.exported(), tmp_path / "model.onnx")
-    command = [sys.executable, fitting.__file__, "model.onnx", "out.json", "run.pt", str(epoch)]
+    options = ["channels", "model.onnx", "out.json", "run.pt", str(epoch)]
+    command = [sys.executable, fitting.__file__, *options]
     killed = subprocess.run(command, cwd=tmp_path, check=False)
     assert killed.returncode == fitting.KILLED
     told: list[Epoch] = []
@@ -238,15 +253,23 @@ def test_distillation_is_its_equation() -> None:
     assert own.run_epoch(0) == pytest.approx(task, rel=1e-5)
 
 
-def test_only_a_network_that_knows_something_is_listened_to() -> None:
-    taught = trainer(narrowed(), Network(fitting.exported()))
-    taught.run_epoch(0)
-    assert taught.distil == 0.9
-    ignorant = Network(fitting.exported())
+@pytest.mark.parametrize("dull", [0.8, 0.3])
+def test_the_unpruned_network_is_listened_to_as_far_as_it_knows_more(dull: float) -> None:
+    labels = fitting.digits()[1].numpy()
+    student, wise, fool = narrowed(), Network(fitting.exported()), Network(fitting.exported())
     with torch.no_grad():
-        for weight in ignorant.weights.values():
-            weight.mul_(0.3)
-    alone = trainer(narrowed(), ignorant)
+        for weight in wise.weights.values():
+            weight.mul_(dull)
+        for weight in fool.weights.values():
+            weight.mul_(0.1)
+    theirs, ours = (
+        -np.log(softmax(found)[range(64), labels]).mean()
+        for found in (logits(wise, False), logits(student, True))
+    )
+    taught = trainer(student, wise)
+    taught.run_epoch(0)
+    assert taught.distil == pytest.approx(min(0.5, max(0, 1 - theirs / ours)), rel=1e-5)
+    alone = trainer(narrowed(), fool)
     alone.run_epoch(0)
     assert alone.distil == 0.0
 

@@ -73,6 +73,56 @@ def test_a_recipe_becomes_c() -> None:
     assert record["history"] == json.loads((folder / "history.json").read_text())
 
 
+def with_option(option: str) -> None:
+    """The recipe with a further argument."""
+    own = SMALL.replace("training)", f"training, {option})")
+    imports = "from mcugraph.prune.depth import Depth\nfrom mcugraph.prune.exits import EarlyExit\n"
+    Path("small.py").write_text(imports + own, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recipe_may_end_early() -> None:
+    with_option("depth=Depth(head='dscnn8', share=0.5, prune=True)")
+    news: list[Epoch | str] = []
+    outcome = run(Wish("macs=14K", epochs=2), news)
+    assert [each.number for each in news if isinstance(each, Epoch)] == [0, 1, 2]
+    assert outcome.met
+    assert outcome.verified
+    assert outcome.before == {"macs": 39_584}
+    decision = Decision.load("build/small/decision.json")
+    assert decision.cut in ("relu", "relu_1")
+    assert decision.head is not None
+    pruned = onnx.load("build/small/small.onnx")
+    assert sizes(decision.apply(fitting.exported())) == sizes(pruned)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recipe_may_have_an_early_exit() -> None:
+    with_option("exit=EarlyExit('relu', 'dscnn8', threshold=0.11)")
+    outcome = run(Wish("macs=60K,ram=2KB", epochs=2), [])
+    assert outcome.met
+    assert outcome.verified
+    assert outcome.before["macs"] == 39_584
+    assert outcome.used["macs"] > 39_584
+    assert outcome.left is not None
+    assert outcome.left > 0
+    # All of its probabilities are near the threshold yet: the last bit decides.
+    assert outcome.scores["c"] == pytest.approx(outcome.scores["int8"], abs=100 / 8)
+    assert Decision.load("build/small/decision.json").exit is not None
+    assert "samples leave early" in shown(outcome)
+    with pytest.raises(ValueError, match=r"with the exit .* over the budget: macs is \d\d,\d{3}"):
+        run(Wish("macs=39584", epochs=2, out=Path("other")), [])
+    with_option("exit=EarlyExit('relu'), depth=Depth(), quantized=training")
+    with pytest.raises(ValueError, match=r"(?s)depth and exit: .*quantized and exit: "):
+        run(Wish("macs=60K"), [])
+
+
+def shown(outcome: Outcome) -> str:
+    text = io.StringIO()
+    print_outcome(outcome, Console(file=text, width=100, color_system=None))
+    return text.getvalue()
+
+
 @pytest.mark.usefixtures("here")
 def test_a_run_that_was_stopped_is_resumed_only_if_told() -> None:
     class StopError(Exception):

@@ -5,7 +5,7 @@ All are further outputs of one graph, so that one run of the network feeds every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,25 +59,31 @@ class SeveralOutputs(Trainer):
         shares: Sequence[float],
     ) -> None:
         super().__init__(Still(network), loader, training, teacher)
+        self._taught = True
         self._shares = shares
 
-    def _loss(self, outputs: Any, inputs: Sequence[Tensor], target: Any) -> Tensor:
-        wanted = outputs[0].detach() if self._teacher is None else self._told(inputs)
-        if self.distil is None:
-            self.distil = self._worth(wanted, target)
-        total = torch.zeros((), device=wanted.device)
-        for output, share in zip(outputs, self._shares, strict=True):
-            if share:
-                task = self._training.loss(output, target)
-                apart = distance(output, wanted, self._training.temperature)
-                total = total + share * ((1 - self.distil) * task + self.distil * apart)
-        return total
+    def run_epoch(self, number: int) -> float:
+        """Train on every batch once; the mean loss of all processes and, by share, of outputs."""
+        return super().run_epoch(number) / sum(self._shares)
 
-    @torch.no_grad()
-    def _told(self, inputs: Sequence[Tensor]) -> Tensor:
-        assert self._teacher is not None, "no teacher"
-        told: Tensor = self._teacher(*inputs)
-        return told
+    def _task(self, outputs: Any, target: Any) -> Tensor:
+        return self._sum(outputs, lambda output: self._training.loss(output, target))
+
+    def _wanted(self, outputs: Any, inputs: Sequence[Tensor]) -> Any:
+        if self._teacher is None:
+            return outputs[0].detach()
+        return super()._wanted(outputs, inputs)
+
+    def _apart(self, outputs: Any, wanted: Tensor) -> Tensor:
+        heat = self._training.temperature
+        return self._sum(outputs, lambda output: distance(output, wanted, heat))
+
+    def _compare(self, task: Tensor, wanted: Any, target: Any) -> None:
+        super()._compare(task / sum(self._shares), wanted, target)
+
+    def _sum(self, outputs: Sequence[Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
+        pairs = zip(outputs, self._shares, strict=True)
+        return torch.stack([share * loss(output) for output, share in pairs if share]).sum()
 
 
 def logits_form(model: ModelProto) -> tuple[ModelProto, bool]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-VERSION = 1
+VERSION = 2
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:

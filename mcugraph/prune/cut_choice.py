@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import sqrt
+from typing import Any
 
 from onnx import ModelProto
 
 from mcugraph.cost import cost_of
 from mcugraph.cuts import find_cuts
+from mcugraph.optimize import Settings
 from mcugraph.passes import cut_depth
 from mcugraph.passes._edit import Array
 from mcugraph.passes.heads import Head
@@ -23,17 +25,17 @@ from mcugraph.prune.attached import (
     new_weights,
     with_heads,
 )
-from mcugraph.prune.checkpoint import seed_all
+from mcugraph.prune.course import Course, Lasting, Stage, split_epochs
 from mcugraph.prune.fit import Pruning
 from mcugraph.prune.goal import Goal
-from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
-from mcugraph.prune.processes import rank
-from mcugraph.prune.training import Loader, Training, score_of
+from mcugraph.prune.training import Training, score_of
 from mcugraph.targets import Target
 
 # How many times its budget a cut may take, where channels are removed afterwards.
 REACH = 2.0
+# Resources that are known when the C is compiled.
+COMPILED = frozenset(("ram", "flash", "cycles"))
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,15 @@ class Depth:
         if self.prune and not self.unfreeze:
             raise ValueError("a frozen network keeps its channels: prune needs unfreeze")
 
+    def as_purpose(self) -> dict[str, Any]:
+        """What has to be the same for a checkpoint to be of use, beside the pruning."""
+        return {name: value for name, value in vars(self).items() if name != "pruning"}
+
     def epochs(self, whole: int) -> tuple[int, int]:
         """How many epochs the heads are trained alone, and what remains after that."""
         if not self.unfreeze:
             return whole, 0
-        alone = max(1, round(self.share * whole))
-        return alone, max(1, whole - alone)
+        return split_epochs(whole, self.share)
 
 
 @dataclass(frozen=True)
@@ -91,44 +96,48 @@ class Shortened:
     tensor: str
     head: Head
     cuts: tuple[CutScore, ...]
-    history: tuple[Epoch, ...]
 
 
-def choose_cut(
-    model: ModelProto, loader: Loader, goal: Goal, training: Training, depth: Depth
-) -> Shortened:
+def choose_cut(course: Course, goal: Goal, depth: Depth) -> Shortened:
     """Train a head for every cut on the frozen network, and take the best within the budget.
 
     Without an evaluation the deepest counts as the best. Raises ValueError where none is within.
     """
-    return _Choice(model, loader, goal, training, depth).run()
+    return _Choice(course, goal, depth).run()
 
 
 @dataclass(frozen=True)
 class _Choice:
-    model: ModelProto
-    loader: Loader
+    course: Course
     goal: Goal
-    training: Training
     depth: Depth
 
+    @property
+    def model(self) -> ModelProto:
+        """The model that is cut."""
+        return self.course.model
+
+    @property
+    def training(self) -> Training:
+        """How all is trained."""
+        return self.course.training
+
     def run(self) -> Shortened:
-        seed_all(self.training.seed + rank())
         costs = {tensor: self._used(self._shorter(tensor, {})) for tensor in self.tensors}
         self._check_reach(costs)
-        network, history = self._trained(self._used(self.model))
+        network = self._trained(self._used(self.model))
         weights = {name: head_weights(network, n) for n, name in enumerate(self.tensors)}
         scores = {name: self._score(self._shorter(name, own)) for name, own in weights.items()}
         cuts = [self._entry(name, scores[name], used) for name, used in costs.items()]
         within = [cut for cut in cuts if cut.excess <= self._reach]
         best = max(reversed(within), key=_by_score)
-        whole = self._entry("", history[0].score, history[0].used)
+        first = self.course.history[0]
+        whole = self._entry("", first.score, first.used)
         return Shortened(
             model=self._shorter(best.tensor, weights[best.tensor]),
             tensor=best.tensor,
             head=replace(self.head, weights=weights[best.tensor]),
             cuts=(*cuts, whole),
-            history=history,
         )
 
     @cached_property
@@ -159,7 +168,8 @@ class _Choice:
         return cut_depth(self.plain, tensor, head)
 
     def _used(self, model: ModelProto) -> dict[str, float]:
-        return usage_of(model, self.depth.pruning.machine, self.goal.limits)
+        machine, goal = self.depth.pruning.machine, self.goal
+        return usage_of(model, machine, goal.limits, goal.objective)
 
     def _entry(self, tensor: str, score: float | None, used: Mapping[str, float]) -> CutScore:
         shares = [used[name] / limit for name, limit in self.goal.limits.items()]
@@ -183,39 +193,42 @@ class _Choice:
                 f"takes {used}; raise it, take a smaller head{also}"
             )
 
-    def _trained(self, used: Mapping[str, float]) -> tuple[Network, tuple[Epoch, ...]]:
-        """All heads on the frozen network, and the epochs after that of the network alone."""
+    def _trained(self, used: Mapping[str, float]) -> Network:
+        """All heads on the frozen network."""
         together = with_heads(self.plain, dict.fromkeys(self.tensors, self.head))
         network = PartlyFrozen(together, new_weights(together, self.plain)).to(self.training.device)
-        epochs, rest = self.depth.epochs(self.training.epochs)
+        epochs, _ = self.depth.epochs(self.training.epochs)
         clip = self.training.clip
         # Each head is clipped as if it were alone.
         wide = None if clip is None else clip * sqrt(len(self.tensors))
         own = replace(self.training, epochs=epochs, clip=wide)
         shares = [0.0, *(1.0 for _ in self.tensors)]
-        trainer = SeveralOutputs(network, self.loader, own, None, shares)
-        whole = self._score(self.plain)
-        history = []
-        for number in range(epochs + 1):
-            loss = trainer.run_epoch(number - 1) / len(self.tensors) if number else None
-            score = None if number else whole
-            history.append(Epoch(number, epochs + rest, loss, score, used, self.goal.limits))
-            if rank() == 0:
-                self.training.progress(history[-1])
-        return network, tuple(history)
+        self.course.begin(used, lambda: self._score(self.plain))
+        self.course.run(
+            Stage(
+                learner=Lasting(network),
+                trainer=lambda: SeveralOutputs(network, self.course.loader, own, None, shares),
+                until=epochs,
+                used=lambda _: used,
+                score=lambda: None,
+            )
+        )
+        return network
 
     def _score(self, model: ModelProto) -> float | None:
         return score_of(Network(model).to(self.training.device), self.training)
 
 
-def usage_of(model: ModelProto, machine: Target, names: Iterable[str]) -> dict[str, float]:
+def usage_of(
+    model: ModelProto, machine: Target, names: Iterable[str], objective: str = "ram"
+) -> dict[str, float]:
     """What a model takes of each of these resources of a Goal, as the compiler says."""
-    names = tuple(names)
+    names, settings = tuple(names), Settings(objective=objective)
     if not names:
         return {}
-    planned = cost_of(model, machine)
-    measured = Goal(**dict.fromkeys(names, 1)).measured
-    cost = cost_of(model, machine, measured=True) if measured else planned
+    planned = cost_of(model, machine, settings=settings)
+    measured = not COMPILED.isdisjoint(names)
+    cost = cost_of(model, machine, measured=True, settings=settings) if measured else planned
     every = {
         **{"params": cost.parameters, "macs": cost.macs, "arena": planned.ram},
         **{"ram": cost.ram, "weights": cost.weights},

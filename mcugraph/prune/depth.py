@@ -18,20 +18,21 @@ from mcugraph.decision import Decision
 from mcugraph.measure import can_measure
 from mcugraph.prune.at_init import Planned
 from mcugraph.prune.attached import logits_form, with_values
+from mcugraph.prune.course import Course, Lasting, Stage
 from mcugraph.prune.cut_choice import CutScore, Depth, Shortened, choose_cut
+from mcugraph.prune.fit import pruner_of, purpose_of, used_by
 from mcugraph.prune.given import Model, float_model
 from mcugraph.prune.goal import Goal
-from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
-from mcugraph.prune.processes import joined, rank
+from mcugraph.prune.processes import joined
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Loader, Still, Trainer, Training, score_of
+from mcugraph.prune.training import Loader, Trainer, Training, score_of
 
 __all__ = ["CutScore", "Depth", "DepthResult", "Shortened", "choose_cut", "fit_depth"]
 
 
-class Kept(Still):
+class Kept(Lasting):
     """A network that keeps its channels, with the interface of a BudgetPruner."""
 
     def __init__(self, model: ModelProto, used: Mapping[str, float]) -> None:
@@ -79,75 +80,76 @@ def fit_depth(
     """Cut a trained classifier so that it is within a budget, and train what remains.
 
     `model` is a torch module, a float ONNX model or its file, of one output: class logits or
-    probabilities; losses see logits. Raises ValueError where no cut is within the budget.
+    probabilities; losses see logits. Goes on from `training.checkpoint` and runs under torchrun as
+    `fit` does. Raises ValueError where no cut is within the budget.
     """
     training, depth = training or Training(), depth or Depth()
     goal = Goal() if budget is None else Goal.of(budget)
     with joined():
         original = float_model(model, loader, training)
-        chosen = choose_cut(original, loader, goal, training, depth)
-        return _Fit(original, chosen, goal, training, depth).run(loader)
+        training = replace(training, epochs=sum(depth.epochs(training.epochs)))
+        purpose = purpose_of(goal, depth.pruning) | {"depth": depth.as_purpose()}
+        course = Course(original, loader, training, goal.limits, purpose)
+        return _Fit(course, choose_cut(course, goal, depth), goal, depth).run()
 
 
 @dataclass(frozen=True)
 class _Fit:
-    original: ModelProto
+    course: Course
     chosen: Shortened
     goal: Goal
-    training: Training
     depth: Depth
 
-    def run(self, loader: Loader) -> DepthResult:
-        alone, rest = self.depth.epochs(self.training.epochs)
-        pruner = self._pruner(rest * len(loader))
-        pruner.to(self.training.device)
+    def run(self) -> DepthResult:
+        course, training = self.course, self.course.training
+        _, rest = self.depth.epochs(training.epochs)
+        pruner = self._pruner(rest * len(course.loader))
+        pruner.to(training.device)
         try:
-            later = self._trained(pruner, loader, alone, rest) if rest else []
+            if rest:
+                course.run(self._stage(pruner, rest))
             used = _used(pruner, final=True)
         finally:
             pruner.close()
         head = replace(self.chosen.head, weights=None)
         decision = replace(pruner.decision(), cut=self.chosen.tensor, head=head)
-        model = with_values(decision.apply(self.original), pruner.network)
+        model = with_values(decision.apply(course.model), pruner.network)
         return DepthResult(
-            network=Network(model).to(self.training.device).eval(),
+            network=Network(model).to(training.device).eval(),
             decision=decision,
             used=used,
             limits=self.goal.limits,
-            history=(*self.chosen.history, *later),
+            history=tuple(course.history),
             target=self.depth.pruning.machine,
-            loader=loader,
-            training=self.training,
+            loader=course.loader,
+            training=training,
             cuts=self.chosen.cuts,
+            objective=self.goal.objective,
         )
 
     def _pruner(self, steps: int) -> Pruner:
-        model, goal, pruning = self.chosen.model, self.goal, self.depth.pruning
-        if not self.depth.prune:
-            own = next(cut for cut in self.chosen.cuts if cut.tensor == self.chosen.tensor)
-            return Kept(model, own.used)
-        if pruning.mode != "differentiable":
-            return Planned(model, pruning.machine, goal, pruning.mode, self.training.seed)
-        schedule = replace(pruning.schedule, steps=steps)
-        machine, rules = pruning.machine, pruning.rules
-        return BudgetPruner(model, None, goal, schedule, target=machine, rules=rules)
+        model, seed = self.chosen.model, self.course.training.seed
+        if self.depth.prune:
+            return pruner_of(model, self.goal, self.depth.pruning, steps, seed)
+        own = next(cut for cut in self.chosen.cuts if cut.tensor == self.chosen.tensor)
+        return Kept(model, own.used)
 
-    def _trained(self, pruner: Pruner, loader: Loader, before: int, own: int) -> list[Epoch]:
+    def _stage(self, pruner: Pruner, epochs: int) -> Stage:
         """What remains of the network together with its head."""
-        teacher = Network(logits_form(self.original)[0])
-        trainer = Trainer(pruner, loader, replace(self.training, epochs=own), teacher)
-        history = []
-        for number in range(before + 1, before + own + 1):
-            loss = trainer.run_epoch(number - 1)
-            score = score_of(pruner.network, self.training)
-            used = _used(pruner, final=number == before + own)
-            history.append(Epoch(number, before + own, loss, score, used, self.goal.limits))
-            if rank() == 0:
-                self.training.progress(history[-1])
-        return history
+        course, training = self.course, self.course.training
+        own = replace(training, epochs=epochs)
+
+        def trainer() -> Trainer:
+            return Trainer(pruner, course.loader, own, Network(logits_form(course.model)[0]))
+
+        return Stage(
+            learner=pruner,
+            trainer=trainer,
+            until=training.epochs,
+            used=lambda last: _used(pruner, final=last),
+            score=lambda: score_of(pruner.network, training),
+        )
 
 
-def _used(pruner: Pruner, final: bool) -> dict[str, float]:
-    if final and isinstance(pruner, BudgetPruner):
-        return pruner.resources.exact(final=True)
-    return pruner.usage()
+def _used(pruner: Pruner, *, final: bool) -> dict[str, float]:
+    return pruner.usage() if isinstance(pruner, Kept) else used_by(pruner, final=final)

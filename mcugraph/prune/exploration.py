@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 SCHEMA_VERSION = 1
+# What a sweep writes into its folder, beside the trials.
+RECORD, PICTURE = "explore.json", "front.svg"
 UNITS = {"ram": "bytes", "flash": "bytes", "cycles": "cycles", "macs": "MACs"}
 
 
@@ -43,6 +45,7 @@ class Exploration:
     """A sweep: `figures` are what the score is weighed against, `trials` all that is finished.
 
     A trial is on the front if no other has as good a score for as little or less of every figure.
+    `folder` is where all of it was written.
     """
 
     target: str
@@ -50,6 +53,7 @@ class Exploration:
     figures: tuple[str, ...]
     trials: tuple[Trial, ...]
     seed: int = 0
+    folder: str = ""
 
     @cached_property
     def front(self) -> tuple[Trial, ...]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from mcugraph.artifact import make_folder, write_all
 from mcugraph.ctext import identifier
-from mcugraph.prune.exploration import Exploration, Trial
+from mcugraph.prune.exploration import PICTURE, RECORD, Exploration, Trial
 from mcugraph.prune.front_svg import front_svg
 from mcugraph.prune.recipe import Recipe, load_recipe
 from mcugraph.prune.sweep import Runner, Sweep
@@ -24,10 +29,12 @@ from mcugraph.prune.sweep import Runner, Sweep
 STUDY = "study.log"
 # Between the seeds of two sweeps' samplers.
 APART = 1_000_003
-Tell = Callable[[str], None]
+# Seconds in which another machine makes the tables of a storage.
+PAUSE = 1.0
+Tell = Callable[[str | Trial], None]
 
 
-def _quiet(_: str) -> None:
+def _quiet(_: str | Trial) -> None:
     """Tell nobody."""
 
 
@@ -35,7 +42,8 @@ def explore_recipe(path: Path, sweep: Sweep, tell: Tell = _quiet) -> Exploration
     """Train a network for each point of a sweep; goes on where an earlier call was stopped.
 
     Writes, below `sweep.out` (default build/NAME_sweep), the models and decision of each trial,
-    explore.json and front.svg. Raises ValueError for what is wrong with the recipe or the sweep.
+    explore.json and front.svg. `tell` hears of each trial, when it begins and when it is done.
+    Raises ValueError for what is wrong with the recipe or the sweep.
     """
     name = identifier(path.stem)
     folder = sweep.out or Path("build") / f"{name}_sweep"
@@ -53,30 +61,30 @@ def explore(
     recipe: Recipe, sweep: Sweep, folder: Path, name: str = "sweep", tell: Tell = _quiet
 ) -> Exploration:
     """The same for a recipe at hand."""
+    make_folder(folder)
     if recipe.training.evaluate is None:
         raise ValueError("a sweep weighs scores: the recipe's training needs an evaluate")
+    if recipe.depth is not None or recipe.exit is not None:
+        raise ValueError(
+            "a sweep chooses the cuts itself: a recipe for it has no depth and no exit"
+        )
     if sweep.trials < 1:
         raise ValueError(f"trials={sweep.trials}: at least 1")
     runner = Runner(recipe, sweep, folder)
     study = _study(runner, folder, name)
     while len(_finished(study)) < sweep.trials:
         _advance(study, runner, tell)
-    found = _exploration(study, runner)
-    (folder / "explore.json").write_text(json.dumps(found.as_json(), indent=1) + "\n", "utf-8")
-    (folder / "front.svg").write_text(front_svg(found), "utf-8")
+    found = _exploration(study, runner, folder)
+    record = json.dumps(found.as_json(), indent=1) + "\n"
+    write_all({folder / RECORD: record.encode(), folder / PICTURE: front_svg(found).encode()})
     return found
 
 
 def _study(runner: Runner, folder: Path, name: str) -> optuna.Study:
     """The study of this sweep, new or as it was left."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
     url = runner.sweep.storage
-    storage = url or JournalStorage(JournalFileBackend(str(folder / STUDY)))
-    ways = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in runner.figures)]
-    study = optuna.create_study(
-        study_name=name, storage=storage, directions=ways, load_if_exists=True
-    )
+    study = _stored(runner, name, url or JournalStorage(JournalFileBackend(str(folder / STUDY))))
     before = study.user_attrs.get("purpose")
     if before is None:
         study.set_user_attr("purpose", runner.purpose)
@@ -95,6 +103,28 @@ def _study(runner: Runner, folder: Path, name: str) -> optuna.Study:
     if url is None:
         _take_up(study)
     return study
+
+
+def _stored(runner: Runner, name: str, storage: str | JournalStorage) -> optuna.Study:
+    ways = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in runner.figures)]
+
+    def stored() -> optuna.Study:
+        return optuna.create_study(
+            study_name=name, storage=storage, directions=ways, load_if_exists=True
+        )
+
+    try:
+        # Where machines begin together, all but one fail to make the tables, and find them then.
+        with suppress(DBAPIError):
+            return stored()
+        sleep(PAUSE)
+        return stored()
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"cannot use the storage {storage}: {first}; write an Optuna URL such as "
+            "sqlite:///sweep.db, or none for a file in the folder"
+        ) from error
 
 
 def _take_up(study: optuna.Study) -> None:
@@ -122,13 +152,14 @@ def _advance(study: optuna.Study, runner: Runner, tell: Tell) -> None:
     what = ", ".join(filter(None, (point["cut"], goal, point["way"])))
     tell(f"trial {len(done) + 1} of {runner.sweep.trials}: {what}")
     equal = next((each for each in done if each.params == trial.params), None)
-    found = runner.run(trial.number, point) if equal is None else _trial(equal)
+    found = runner.run(trial.number + 1, point) if equal is None else _trial(equal)
     trial.set_user_attr("record", asdict(found))
     if found.used is None:
         study.tell(trial, state=TrialState.FAIL)
     else:
         figures = [found.used[name] for name in runner.figures]
         study.tell(trial, [found.score or 0.0, *figures])
+    tell(found)
 
 
 def _suggested(trial: optuna.Trial, runner: Runner) -> dict[str, Any]:
@@ -143,14 +174,14 @@ def _trial(trial: FrozenTrial) -> Trial:
     return Trial(**{**record, "files": tuple(record["files"])})
 
 
-def _exploration(study: optuna.Study, runner: Runner) -> Exploration:
+def _exploration(study: optuna.Study, runner: Runner, folder: Path) -> Exploration:
     """The trials in order; a point that came twice counts once."""
     unique = {tuple(trial.params.items()): _trial(trial) for trial in reversed(_finished(study))}
-    numbered = [replace(trial, number=n) for n, trial in enumerate(reversed(unique.values()), 1)]
     return Exploration(
         target=runner.machine.name,
         head=runner.sweep.head,
         figures=runner.figures,
-        trials=tuple(numbered),
+        trials=tuple(sorted(unique.values(), key=lambda trial: trial.number)),
+        folder=str(folder),
         seed=runner.sweep.seed,
     ).marked()

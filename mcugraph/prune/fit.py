@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-import onnx
 from onnx import ModelProto
 
-from mcugraph.prune import at_init, checkpoint
+from mcugraph.prune import at_init
 from mcugraph.prune.at_init import Planned
+from mcugraph.prune.course import Course, Stage
 from mcugraph.prune.given import Model, float_model
 from mcugraph.prune.goal import Goal
-from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
-from mcugraph.prune.processes import gathered, joined, rank, world
+from mcugraph.prune.processes import joined
 from mcugraph.prune.pruner import BudgetPruner
 from mcugraph.prune.result import Result
 from mcugraph.prune.rules import Rules, Schedule
@@ -78,7 +74,7 @@ def fit(
 
 
 class _Fit:
-    """One run: what it started from, and what is to be saved of it."""
+    """One run, from the model that it began with."""
 
     def __init__(
         self,
@@ -88,119 +84,73 @@ class _Fit:
         training: Training,
         pruning: Pruning,
     ) -> None:
-        self._loader, self._goal = loader, goal
-        self._training, self._pruning = training, pruning
-        self._path = None if training.checkpoint is None else Path(training.checkpoint)
-        saved = self._saved()
-        self._original = onnx.load_from_string(saved["original"]) if saved else original
-        checkpoint.seed_all(training.seed + rank())
+        self._goal, self._training, self._pruning = goal, training, pruning
+        purpose = purpose_of(goal, pruning)
+        self._course = Course(original, loader, training, goal.limits, purpose)
         self._pruner = self._start()
         self._pruner.to(training.device)
-        if saved:
-            self._pruner.load_state(saved["ranks"][rank()]["pruner"])
-        self._trainer = Trainer(self._pruner, loader, training, Network(self._original))
-        self._history: list[Epoch] = []
-        if saved:
-            self._go_on(saved)
 
     def run(self) -> Result:
         """Train what is left of the epochs."""
-        with self._closing():
-            if not self._history:
-                self._note(None, Network(self._original).to(self._training.device))
-            while len(self._history) <= self._training.epochs:
-                loss = self._trainer.run_epoch(len(self._history) - 1)
-                self._note(loss, self._pruner.network)
-                self._save()
+        course, pruner = self._course, self._pruner
+        try:
+            course.begin(pruner.usage(), lambda: self._score(Network(course.model)))
+            course.run(
+                Stage(
+                    learner=pruner,
+                    trainer=self._trainer,
+                    until=self._training.epochs,
+                    used=lambda last: used_by(pruner, final=last),
+                    score=lambda: self._score(pruner.network),
+                )
+            )
+        finally:
+            pruner.close()
         return Result(
-            network=self._pruner.network.eval(),
-            decision=self._pruner.decision(),
-            used=self._history[-1].used,
+            network=pruner.network.eval(),
+            decision=pruner.decision(),
+            used=course.history[-1].used,
             limits=self._goal.limits,
-            history=tuple(self._history),
-            target=self._pruner.resources.machine,
-            loader=self._loader,
+            history=tuple(course.history),
+            target=pruner.resources.machine,
+            loader=course.loader,
             training=self._training,
+            objective=self._goal.objective,
         )
 
     def _start(self) -> BudgetPruner | Planned:
-        pruning, steps = self._pruning, self._training.epochs * len(self._loader)
-        if pruning.mode != "differentiable":
-            seed = self._training.seed
-            return Planned(self._original, pruning.machine, self._goal, pruning.mode, seed)
-        return BudgetPruner(
-            self._original,
-            None,
-            self._goal,
-            replace(pruning.schedule, steps=steps),
-            target=pruning.machine,
-            rules=pruning.rules,
-        )
+        steps = self._training.epochs * len(self._course.loader)
+        return pruner_of(self._course.model, self._goal, self._pruning, steps, self._training.seed)
 
-    @contextmanager
-    def _closing(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._pruner.close()
+    def _trainer(self) -> Trainer:
+        teacher = Network(self._course.model)
+        return Trainer(self._pruner, self._course.loader, self._training, teacher)
 
-    def _note(self, loss: float | None, network: Network) -> None:
-        number = len(self._history)
-        last = number == self._training.epochs
-        exact = self._pruner.resources.exact
-        entry = Epoch(
-            number=number,
-            epochs=self._training.epochs,
-            loss=loss,
-            score=score_of(network, self._training),
-            used=exact(final=True) if last else self._pruner.usage(),
-            limits=self._goal.limits,
-        )
-        self._history.append(entry)
-        if rank() == 0:
-            self._training.progress(entry)
+    def _score(self, network: Network) -> float | None:
+        return score_of(network.to(self._training.device), self._training)
 
-    # Checkpoints
 
-    def _purpose(self) -> dict[str, Any]:
-        """What has to be the same for a checkpoint to be of use."""
-        return {
-            "budget": dict(self._goal.limits),
-            "target": self._pruning.machine.name,
-            "mode": self._pruning.mode,
-            "schedule": asdict(self._pruning.schedule),
-            "rules": asdict(self._pruning.rules),
-            "epochs": self._training.epochs,
-            "batches": len(self._loader),
-            "seed": self._training.seed,
-            "processes": world(),
-        }
+def pruner_of(
+    model: ModelProto, goal: Goal, pruning: Pruning, steps: int, seed: int
+) -> BudgetPruner | Planned:
+    """What narrows a model, in so many steps or before them."""
+    machine, schedule = pruning.machine, replace(pruning.schedule, steps=steps)
+    if pruning.mode != "differentiable":
+        return Planned(model, machine, goal, pruning.mode, seed)
+    return BudgetPruner(model, None, goal, schedule, target=machine, rules=pruning.rules)
 
-    def _saved(self) -> dict[str, Any] | None:
-        if self._path is None or not self._path.exists():
-            return None
-        return checkpoint.load(self._path, self._purpose())
 
-    def _save(self) -> None:
-        if self._path is None:
-            return
-        own = {
-            "pruner": self._pruner.state(),
-            "random": checkpoint.random_states(self._loader),
-        }
-        ranks = gathered(own)
-        if rank() > 0:
-            return
-        state = {
-            "purpose": self._purpose(),
-            "original": self._original.SerializeToString(),
-            "trainer": self._trainer.state(),
-            "history": [asdict(entry) for entry in self._history],
-            "ranks": ranks,
-        }
-        checkpoint.save(self._path, state)
+def used_by(pruner: BudgetPruner | Planned, *, final: bool) -> dict[str, float]:
+    """What a network takes of each resource: by the present plan, or as it is in the end."""
+    return pruner.resources.exact(final=True) if final else pruner.usage()
 
-    def _go_on(self, saved: Mapping[str, Any]) -> None:
-        self._trainer.load_state(saved["trainer"])
-        self._history = [Epoch(**entry) for entry in saved["history"]]
-        checkpoint.restore_random_states(saved["ranks"][rank()]["random"], self._loader)
+
+def purpose_of(goal: Goal, pruning: Pruning) -> dict[str, Any]:
+    """What of a pruning has to be the same for a checkpoint to be of use."""
+    return {
+        "budget": {**goal.limits, "objective": goal.objective},
+        "target": pruning.machine.name,
+        "mode": pruning.mode,
+        "schedule": asdict(pruning.schedule),
+        "rules": asdict(pruning.rules),
+    }

@@ -36,6 +36,8 @@ def front_svg(found: Exploration) -> str:
         f"<title>{escape(f'Score against {names} on {found.target}')}</title>",
         f"<style>{STYLE}</style>",
     ]
+    if any(trial.cut for trial in trials):
+        parts += _legend(width)
     for place, figure in enumerate(found.figures):
         parts.append(f'<g transform="translate({place * PANEL + LEFT} {TOP})">')
         parts += _panel(trials, figure)
@@ -46,7 +48,7 @@ def front_svg(found: Exploration) -> str:
 def _panel(trials: Sequence[Trial], figure: str) -> Iterator[str]:
     scales = BYTES if figure in ("ram", "flash") else COUNTS
     most = max((_figure(trial, figure) for trial in trials), default=0.0)
-    unit, named = next((scale for scale in scales if most >= scale[0]), scales[-1])
+    unit, named = next((scale for scale in scales if most >= 2 * scale[0]), scales[-1])
     points = [(_figure(trial, figure) / unit, trial.score or 0.0) for trial in trials]
     across = ticks([x for x, _ in points] or [1.0])
     up = ticks([y for _, y in points] or [100.0])
@@ -56,11 +58,11 @@ def _panel(trials: Sequence[Trial], figure: str) -> Iterator[str]:
     for value in up:
         y = _place(value, up, HIGH, 0)
         yield f'<line class="grid" x2="{WIDE}" y1="{y}" y2="{y}"/>'
-        yield f'<text x="-8" y="{y + 4}" text-anchor="end">{value:g}</text>'
+        yield f'<text x="-8" y="{y + 4}" text-anchor="end">{value:,g}</text>'
     for value in across:
         x = _place(value, across, 0, WIDE)
         yield f'<line class="axis" x1="{x}" x2="{x}" y1="{HIGH}" y2="{HIGH + 5}"/>'
-        yield f'<text x="{x}" y="{HIGH + 20}" text-anchor="middle">{value:g}</text>'
+        yield f'<text x="{x}" y="{HIGH + 20}" text-anchor="middle">{value:,g}</text>'
     yield f'<line class="axis" x2="{WIDE}" y1="{HIGH}" y2="{HIGH}"/>'
     front = sorted(best_of(trials, (figure,)), key=lambda trial: _figure(trial, figure))
     places = {
@@ -79,7 +81,7 @@ def _dots(
         x, y = places[trial.number]
         kind, radius = ("best", 4) if trial.number in best else ("other", 3)
         told = f"<title>{escape(f'{trial.number}: {trial.name}, score {trial.score:.2f}')}</title>"
-        yield f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius}">{told}</circle>'
+        yield _dot(bool(trial.cut), f'class="{kind}"', (x, y), radius, told)
     taken: list[tuple[float, float]] = []
     for trial in front:
         x, y = places[trial.number]
@@ -89,6 +91,25 @@ def _dots(
         taken.append((x, y))
         at = f'x="{x + 7}" y="{y + 16}"' if low else f'x="{x - 6}" y="{y - 6}" text-anchor="end"'
         yield f"<text {at}>{trial.number}</text>"
+
+
+def _dot(cut: bool, kind: str, at: tuple[float, float], radius: int, told: str = "") -> str:
+    """A circle for a whole network, a square for one that is cut."""
+    x, y = at
+    if not cut:
+        return f'<circle {kind} cx="{x}" cy="{y}" r="{radius}">{told}</circle>'
+    corner = f'x="{x - radius:g}" y="{y - radius:g}"'
+    return f'<rect {kind} {corner} width="{2 * radius}" height="{2 * radius}">{told}</rect>'
+
+
+def _legend(right: int) -> Iterator[str]:
+    """What circles and squares are."""
+    for place, text, cut in (
+        (right - 190, "whole", False),
+        (right - 110, "cut, with a head", True),
+    ):
+        yield _dot(cut, 'class="best"', (place, 16), 4)
+        yield f'<text x="{place + 10}" y="20">{text}</text>'
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> str:

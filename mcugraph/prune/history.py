@@ -36,7 +36,8 @@ class Outcome:
 
     `used` is measured on the C, `before` what the unpruned network takes by its plan. `scores` are
     those of the unpruned, the pruned float and the int8 network, and of the C; `verified` says that
-    the C agrees with onnxruntime.
+    the C agrees with onnxruntime; `left` is the percentage of samples that leave it early, if it
+    has an exit.
     """
 
     target: str
@@ -48,6 +49,7 @@ class Outcome:
     folder: str
     files: Mapping[str, str]
     history: tuple[Epoch, ...]
+    left: float | None = None
 
     @property
     def met(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 from onnxruntime import quantization
+from torch.nn import functional
 
 from mcugraph import passes
 from mcugraph.passes._edit import Array, Edit, attribute, is_op, slot
+from mcugraph.passes._part import EXIT
 from mcugraph.prune.checkpoint import seed_all
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import gathered, rank
@@ -22,6 +24,8 @@ from mcugraph.prune.training import Loader, Still, Trainer, Training
 
 # How many samples onnxruntime's calibrator sees.
 SAMPLES = 256
+# What the distance from the float network counts, which is the aim here however much it knows.
+ANCHOR = 0.9
 # What the graph has to be before it is quantised; all of it holds for any batch.
 PREPARED: tuple[passes.Pass, ...] = (
     passes.fold_constants,
@@ -35,7 +39,10 @@ Feed = dict[str, Array]
 
 
 def quantized(model: ModelProto, calibration: Loader, samples: int = SAMPLES) -> ModelProto:
-    """The int8 QDQ form of a float model: per channel, ranges by the least and largest values."""
+    """The int8 QDQ form of a float model: per channel, ranges by the least and largest values.
+
+    An early exit stays one.
+    """
     ready = prepared(model)
     for key, value in READY.items():
         ready.metadata_props.add(key=key, value=value)
@@ -51,7 +58,9 @@ def quantized(model: ModelProto, calibration: Loader, samples: int = SAMPLES) ->
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        return onnx.load(path)
+        found = onnx.load(path)
+    found.metadata_props.extend(entry for entry in model.metadata_props if entry.key == EXIT)
+    return found
 
 
 def prepared(model: ModelProto) -> ModelProto:
@@ -70,8 +79,11 @@ def train_quantized(
     """Quantise a float model, then train its weights while they, and all else, are rounded.
 
     The scales stay those of the calibration; the float model is listened to as `training.distil`
-    says. For a seed, the result is the same every time.
+    says, where that is None and the loss is cross entropy as ANCHOR says. For a seed, the result is
+    the same every time.
     """
+    if training.distil is None and training.loss is functional.cross_entropy:
+        training = replace(training, distil=ANCHOR)
     seed_all(training.seed + rank())
     own = quantized(model, calibration or training.calibration or loader)
     # Other processes have calibrated on other data.

@@ -19,13 +19,15 @@ from torch import nn
 from mcugraph.artifact import writable, write_models
 from mcugraph.ctext import identifier
 from mcugraph.judge import Verification
+from mcugraph.prune.depth import Depth, fit_depth
+from mcugraph.prune.exits import EarlyExit, fit_exit
 from mcugraph.prune.fit import Pruning, fit
 from mcugraph.prune.given import Model
 from mcugraph.prune.history import Epoch, Outcome
 from mcugraph.prune.network import Network
 from mcugraph.prune.processes import gathered, joined, rank
 from mcugraph.prune.result import Result
-from mcugraph.prune.training import Loader, Training, score_of
+from mcugraph.prune.training import Loader, Training
 
 FUNCTION = "recipe"
 CHECKPOINT = "checkpoint.pt"
@@ -37,7 +39,9 @@ class Recipe:
     """What the function `recipe` of a recipe file returns.
 
     `model` is a torch module or a float ONNX model or file, `train` a loader of batches
-    (inputs..., target). With `quantized`, the int8 network is trained further, that way.
+    (inputs..., target). With `depth`, the network may end early, and with `exit`, samples may leave
+    it early; both are for the target of `pruning`, which also says how a depth with prune removes
+    channels. With `quantized`, the int8 network is trained further, that way.
     """
 
     model: Model
@@ -45,6 +49,8 @@ class Recipe:
     training: Training = field(default_factory=Training)
     pruning: Pruning = field(default_factory=Pruning)
     quantized: Training | None = None
+    depth: Depth | None = None
+    exit: EarlyExit | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained, all of it at once."""
@@ -56,8 +62,22 @@ class Recipe:
         if not (hasattr(self.train, "__iter__") and hasattr(self.train, "__len__")):
             kind = type(self.train).__name__
             problems.append(f"train is a {kind}; give a DataLoader or a list of batches")
+        if self.exit is not None and self.depth is not None:
+            problems.append("depth and exit: a network ends early or may be left early, not both")
+        if self.exit is not None and self.quantized is not None:
+            problems.append("quantized and exit: an int8 network with an exit can't be trained")
         if problems:
             raise ValueError("\n".join(problems))
+
+    def fitted(self, budget: str, training: Training) -> Result:
+        """Train it for a budget: cut and with a head, with an exit, or with fewer channels."""
+        if self.exit is not None:
+            early = replace(self.exit, target=self.pruning.machine)
+            return fit_exit(self.model, self.train, early, training, budget)
+        if self.depth is not None:
+            depth = replace(self.depth, pruning=self.pruning)
+            return fit_depth(self.model, self.train, budget, training, depth)
+        return fit(self.model, self.train, budget, training, self.pruning)
 
 
 @dataclass(frozen=True)
@@ -92,7 +112,7 @@ def run_recipe(
         tell("reading the recipe")
         recipe = _as_wished(load_recipe(path), wish)
         training = replace(recipe.training, checkpoint=checkpoint, progress=tell)
-        result = fit(recipe.model, recipe.train, wish.budget, training, recipe.pruning)
+        result = recipe.fitted(wish.budget, training)
         if recipe.quantized is not None:
             tell("training the int8 network")
         done = _trained(result, recipe.quantized)
@@ -177,17 +197,29 @@ class _Trained:
         history = self.result.history
         found = {"unpruned": history[0].score, "float": history[-1].score, "int8": self.score}
         evaluate = self.result.training.evaluate
-        if evaluate is not None and not callable(evaluate) and verification.accuracy is not None:
-            found["c"] = 100 * verification.accuracy[0]
+        right = _right(verification)
+        if evaluate is not None and not callable(evaluate) and right is not None:
+            found["c"] = 100 * right
         return found
+
+
+def _right(verification: Verification) -> float | None:
+    """The share of labels that the C gets right, where it leaves early as well."""
+    if verification.exit is not None:
+        return verification.exit.accuracy
+    return None if verification.accuracy is None else verification.accuracy[0]
+
+
+def _left(verification: Verification) -> float | None:
+    early = verification.exit
+    return None if early is None else 100 * early.left / early.samples
 
 
 def _trained(result: Result, training: Training | None) -> _Trained:
     """Quantise, and train on where that is wanted; for all processes together."""
     own = result.quantize() if training is None else result.train_quantized(training)
     quantised = onnx.load_from_string(gathered(own.SerializeToString())[0])
-    network = Network(quantised).to(result.training.device)
-    return _Trained(result, quantised, score_of(network, result.training))
+    return _Trained(result, quantised, result.score(Network(quantised)))
 
 
 def _finished(
@@ -214,6 +246,7 @@ def _finished(
         before=result.history[0].used,
         scores=done.scores(verification),
         verified=verification.ok,
+        left=_left(verification),
         folder=str(folder),
         files=files,
         history=result.history,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mcugraph.parameters import parameters_of
 from mcugraph.prune.history import Epoch
 from mcugraph.prune.network import Network
 from mcugraph.prune.qat import quantized, train_quantized
-from mcugraph.prune.training import Loader, Training
+from mcugraph.prune.training import Loader, Training, score_of
 from mcugraph.targets import Target
 
 # Samples on which the C is compared with onnxruntime, and its score is found.
@@ -33,7 +33,8 @@ class Result:
     """A trained network within its budget.
 
     `decision` is what was kept of the original model; `used` what the compiler says of each
-    resource in `limits`; `history` has an entry for the unpruned network and for each epoch.
+    resource in `limits`; `history` has an entry for the unpruned network and for each epoch;
+    `objective` is what memory is planned for.
     """
 
     network: Network
@@ -44,11 +45,16 @@ class Result:
     target: Target
     loader: Loader
     training: Training
+    objective: str = field(default="ram", kw_only=True)
 
     @property
     def model(self) -> ModelProto:
         """The pruned float model with its trained weights."""
         return self.network.to_onnx()
+
+    def score(self, network: Network) -> float | None:
+        """What the evaluation says of a form of it, such as the int8 one."""
+        return score_of(network.to(self.training.device), self.training)
 
     def export(self, path: str | Path) -> ModelProto:
         """Write the pruned float model; ValueError where that is not possible."""
@@ -67,7 +73,8 @@ class Result:
 
     def compile(self, model: ModelProto | None = None, name: str = "network") -> Artifact:
         """The C of a quantised model (by default `quantize()`) for the target."""
-        return optimize(model or self.quantize(), self.target, Settings(name=name))
+        settings = Settings(name=name, objective=self.objective)
+        return optimize(model or self.quantize(), self.target, settings)
 
     def measured(self, artifact: Artifact) -> dict[str, float]:
         """What the C takes of each limited resource, counted as the limits are."""

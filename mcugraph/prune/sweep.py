@@ -14,13 +14,15 @@ from mcugraph.artifact import write_models
 from mcugraph.cost import cost_of
 from mcugraph.cuts import find_cuts
 from mcugraph.measure import can_measure
-from mcugraph.prune.attached import classes_of
+from mcugraph.passes import cut_depth
+from mcugraph.passes.heads import Head
+from mcugraph.prune.attached import classes_of, logits_form
 from mcugraph.prune.cut_choice import Depth, usage_of
 from mcugraph.prune.depth import fit_depth
 from mcugraph.prune.exploration import Trial
 from mcugraph.prune.fit import fit
 from mcugraph.prune.given import float_model
-from mcugraph.prune.goal import Goal
+from mcugraph.prune.goal import RESOURCES, Goal
 from mcugraph.prune.network import Network
 from mcugraph.prune.recipe import Recipe
 from mcugraph.prune.result import Result
@@ -61,8 +63,8 @@ class Sweep:
             low, high = (float(match[2]), float(match[3])) if match else (0.0, 0.0)
             if match is None or not 0 < low < high <= 1:
                 problems.append(f"'{part}': write ranges of shares such as macs=0.2..1")
-            elif match[1] not in Goal.__dataclass_fields__:
-                known = ", ".join(Goal.__dataclass_fields__)
+            elif match[1] not in RESOURCES:
+                known = ", ".join(RESOURCES)
                 problems.append(f"'{match[1]}' is no resource; there are {known}")
             else:
                 found[match[1]] = (round(100 * low), round(100 * high))
@@ -94,9 +96,17 @@ class Runner:
         if self.sweep.cuts == "none":
             return []
         if self.sweep.cuts != "front":
-            return [tensor.strip() for tensor in self.sweep.cuts.split(",")]
+            return self._named()
         found = find_cuts(self.original, classes_of(self.original), self.sweep.head)
         return [cut.tensor for cut in found.cuts if cut.pareto]
+
+    def _named(self) -> list[str]:
+        """The cuts that were asked for; ValueError where one is none, or its head does not fit."""
+        tensors = [tensor.strip() for tensor in self.sweep.cuts.split(",")]
+        head = Head.parse(self.sweep.head, classes_of(self.original), softmax=False)
+        for tensor in tensors:
+            cut_depth(logits_form(self.original)[0], tensor, head)
+        return tensors
 
     def _timed(self) -> bool:
         return can_measure(self.machine) and self.machine.cycles is not None
@@ -116,9 +126,16 @@ class Runner:
         }
 
     def first(self) -> list[dict[str, Any]]:
-        """What every sweep begins with: each cut with all its channels, and the whole network."""
+        """What every sweep begins with.
+
+        The whole network at the greatest, middle and least budgets, and each cut at the greatest.
+        """
         most = {name: high for name, (_, high) in self.ranges.items()}
-        return [{"cut": cut, "way": self.ways[0], **most} for cut in self.cuts]
+        middle = {name: (low + high) // 2 for name, (low, high) in self.ranges.items()}
+        least = {name: low for name, (low, _) in self.ranges.items()}
+        whole = [(WHOLE, shares) for shares in (most, middle, least)[: 3 if most else 1]]
+        cuts = [(cut, most) for cut in self.cuts[1:]]
+        return [{"cut": cut, "way": self.ways[0], **shares} for cut, shares in whole + cuts]
 
     def run(self, number: int, point: Mapping[str, Any]) -> Trial:
         """Train, quantise, count and write; what is impossible is told in the trial."""
@@ -135,7 +152,8 @@ class Runner:
             network = Network(int8).to(self.recipe.training.device)
             score = score_of(network, self.recipe.training)
         except ValueError as error:
-            if trial.cut == "":
+            # Where not even the whole network can be trained, nothing can.
+            if dict(point) == self.first()[0]:
                 raise
             return replace(trial, problem=str(error))
         return replace(

@@ -21,9 +21,9 @@ from mcugraph.prune.network import Network
 from mcugraph.prune.processes import summed, world
 
 Loss = Callable[[Any, Any], Tensor]
-# What distillation is worth where nothing is said, and by how much the unpruned network's loss has
-# to be below that of zeros before it is listened to.
-DISTIL, KNOWING = 0.9, 0.9
+# Where nothing is said: how often, in batches, a network is compared with the unpruned one, and the
+# most that this counts, which is what the labels count.
+COMPARED, MOST = 20, 0.5
 # The share of all steps in which the learning rate rises.
 WARM = 0.05
 
@@ -69,8 +69,9 @@ class Training:
 
     `loss(outputs, target)` is the task's. `scheduler(optimizer, steps)` is stepped with each batch.
     `clip` bounds the norm of the gradient. `distil` is the share of the loss that is the distance
-    from the unpruned network's class probabilities at `temperature`; None is 0.9 where the loss is
-    cross entropy and that network knows something. `evaluate` is a loader of class labels, or a
+    from the unpruned network's class probabilities at `temperature`; None is the share by which the
+    cross entropy of that network is below the trained one's, on the batches of training, a half at
+    most, and 0 for other losses. `evaluate` is a loader of class labels, or a
     function of the network whose result is better the higher. `calibration` is for quantisation,
     `example` for the export; both come from the training data where they are not given.
     `checkpoint` is a file to go on from; `progress` hears of each epoch.
@@ -145,11 +146,13 @@ class Trainer:
         self._training = training
         self._device = torch.device(training.device)
         self._teacher = None if teacher is None else teacher.to(self._device).eval()
-        self.distil = training.distil
+        self._taught = teacher is not None
+        self.distil = training.distil or 0.0
         self.optimizer = training.optimizer(pruner.network.parameters())
         self.scheduler = training.scheduler(self.optimizer, training.epochs * len(loader))
         self._own: list[nn.Parameter] = []
         self._module: nn.Module = pruner.network
+        self._batch = 0
 
     def run_epoch(self, number: int) -> float:
         """Train on every batch once; the mean loss of all processes.
@@ -160,6 +163,7 @@ class Trainer:
         if begin is not None:
             begin(number)
         self.pruner.network.train()
+        self._batch = 0
         total = torch.zeros(2, device=self._device, dtype=torch.float64)
         for batch in self._loader:
             inputs, target = moved(batch, self._training)
@@ -202,31 +206,42 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.pruner.step()
+        self._batch += 1
         return loss.detach().double()
 
     def _loss(self, outputs: Any, inputs: Sequence[Tensor], target: Any) -> Tensor:
         """(1 - d) task + d t^2 KL(softmax(teacher / t) | softmax(outputs / t))."""
-        task = self._training.loss(outputs, target)
-        if self._teacher is None or self.distil == 0:
+        task = self._task(outputs, target)
+        if not (self._taught and (self.distil or self._compares())):
             return task
-        with torch.no_grad():
-            wanted = self._teacher(*inputs)
-        if self.distil is None:
-            self.distil = self._worth(wanted, target)
+        wanted = self._wanted(outputs, inputs)
+        if self._compares():
+            self._compare(task, wanted, target)
         if self.distil == 0:
             return task
-        apart = distance(outputs, wanted, self._training.temperature)
-        return (1 - self.distil) * task + self.distil * apart
+        return (1 - self.distil) * task + self.distil * self._apart(outputs, wanted)
 
-    def _worth(self, wanted: Any, target: Any) -> float:
-        """Whether to listen to the unpruned network: not where it knows nothing."""
-        if self._training.loss is not functional.cross_entropy:
-            return 0.0
-        both = torch.stack(
-            [functional.cross_entropy(logits, target) for logits in (wanted, wanted * 0)]
-        )
-        known, nothing = summed(both.detach()).tolist()
-        return DISTIL if known < KNOWING * nothing else 0.0
+    def _task(self, outputs: Any, target: Any) -> Tensor:
+        return self._training.loss(outputs, target)
+
+    @torch.no_grad()
+    def _wanted(self, outputs: Any, inputs: Sequence[Tensor]) -> Any:
+        assert self._teacher is not None, "nobody to listen to"
+        return self._teacher(*inputs)
+
+    def _apart(self, outputs: Any, wanted: Tensor) -> Tensor:
+        return distance(outputs, wanted, self._training.temperature)
+
+    def _compares(self) -> bool:
+        """Whether it is time to see which of the two networks knows more."""
+        asked = self._training.distil is None and self._training.loss is functional.cross_entropy
+        return asked and self._batch % COMPARED == 0
+
+    def _compare(self, task: Tensor, wanted: Any, target: Any) -> None:
+        """Listen to the unpruned network by how far its cross entropy is below ours, in shares."""
+        both = torch.stack([functional.cross_entropy(wanted, target), task.float()])
+        theirs, ours = summed(both.detach()).tolist()
+        self.distil = min(MOST, max(0.0, 1 - theirs / ours)) if ours else 0.0
 
     def _wrapped(self) -> nn.Module:
         """The network, which after each change of its parameters the processes share anew."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+CLASSES = 10
 Dice = torch.Generator
 
 
@@ -14,6 +16,22 @@ def mirrored(images: Tensor, dice: Dice) -> Tensor:
     chosen = torch.rand(len(x), generator=dice) < 0.5
     x[chosen] = x[chosen].flip(3)
     return x
+
+
+def moved(images: Tensor, dice: Dice) -> Tensor:
+    """All of a batch moved by the same two pixels at most, in each direction."""
+    i, j = _upto(4, dice, 2).tolist()
+    height, width = images.shape[2:]
+    return functional.pad(images, (2, 2, 2, 2))[:, :, i : i + height, j : j + width]
+
+
+def mixed(inputs: Tensor, labels: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+    """Each sample with a share of another one, and the shares of both labels [n, classes]."""
+    # Uniform to the fourth power has most of its mass at the ends, as mixup wants it.
+    share = float(torch.rand((), generator=dice)) ** 4
+    other = torch.randperm(len(inputs), generator=dice)
+    y = functional.one_hot(labels, CLASSES).float()
+    return inputs.lerp(inputs[other], share), y.lerp(y[other], share)
 
 
 def other_voices(features: Tensor, dice: Dice) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 
 import bases
 import torch
+from augment import mirrored, other_voices
 from torch import Tensor, nn
 
 from mcugraph.prune.rules import Rules, Schedule
@@ -14,7 +16,11 @@ from mcugraph.prune.rules import Rules, Schedule
 
 @dataclass(frozen=True)
 class Task:
-    """A network, its data and its recipe; `seconds` by the share of MACs that is left."""
+    """A network, its data and its recipe; `seconds` by the share of MACs that is left.
+
+    At the shares in `longer`, networks are also trained for twice the time.
+    No group of channels gets narrower than `floor` of what uniform scaling would leave of it.
+    """
 
     name: str
     base: Callable[[], nn.Module]
@@ -22,10 +28,16 @@ class Task:
     data: Callable[[str], tuple[Tensor, Tensor]]
     batch: int
     distil: float
+    temperature: float
     average: float
-    rules: Rules
+    floor: float
     schedule: Schedule
     seconds: dict[float, float]
+    longer: tuple[float, ...] = ()
+
+    def rules(self, share: float) -> Rules:
+        """How channels are chosen where a share of the MACs is left: no branches go."""
+        return Rules(floor=self.floor * sqrt(share), branches=False)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """AdamW for the digits, SGD for the images."""
@@ -33,15 +45,11 @@ class Task:
             return torch.optim.AdamW(model.parameters(), 1e-3)
         return torch.optim.SGD(model.parameters(), 0.05, 0.9, weight_decay=1e-4)
 
-    def augmented(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """Digits shifted in time with some noise, images mirrored by chance."""
+    def augmented(self, x: Tensor, dice: torch.Generator) -> Tensor:
+        """Digits as others might speak them, images mirrored by chance."""
         if self.name == "ds_cnn":
-            shift = int(torch.randint(-4, 5, (1,), generator=random))
-            return torch.roll(x, shift, 2) + 0.05 * torch.randn(x.shape, generator=random)
-        x = x.float()
-        mirrored = torch.rand(len(x), generator=random) < 0.5
-        x[mirrored] = x[mirrored].flip(3)
-        return x.contiguous(memory_format=torch.channels_last)
+            return other_voices(x, dice)
+        return mirrored(x, dice).contiguous(memory_format=torch.channels_last)
 
 
 TASKS = {
@@ -51,9 +59,10 @@ TASKS = {
         torch.zeros(1, 1, 49, 10),
         bases.digits,
         batch=100,
-        distil=0.9,
+        distil=0.25,
+        temperature=2.0,
         average=0.95,
-        rules=Rules(),
+        floor=0.1,
         schedule=Schedule(280, events=6, end=0.5),
         seconds={0.49: 18, 0.24: 14},
     ),
@@ -62,11 +71,13 @@ TASKS = {
         bases.resnet8,
         torch.zeros(1, 3, 32, 32),
         bases.cifar,
-        batch=256,
-        distil=0.5,
+        batch=128,
+        distil=0.25,
+        temperature=2.0,
         average=0.97,
-        rules=Rules(floor=0.4),
+        floor=0.85,
         schedule=Schedule(300, events=4, end=0.05),
-        seconds={0.48: 37, 0.22: 29},
+        seconds={0.485: 37, 0.22: 29},
+        longer=(0.485,),
     ),
 }

@@ -22,10 +22,10 @@ from typing import Any
 
 import bases
 import torch
+from augment import mirrored, mixed, moved, other_voices
 from depth_table import RESULTS, results, table
 from onnx import ModelProto
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from mcugraph.cost import cost_of
@@ -137,9 +137,7 @@ TASKS = {
 class Augmented:
     """Shuffled batches, changed at random; digits come with shares of two labels.
 
-    Digits are shifted in time, masked for up to 10 frames and mixed in pairs, and each coefficient
-    is scaled and moved, as other voices would: chosen by training on two of the four speakers and
-    testing on the other two. Images are shifted and mirrored.
+    Digits are spoken as by other voices and mixed in pairs; images are shifted and mirrored.
     """
 
     def __init__(self, task: Task, seed: int) -> None:
@@ -158,34 +156,10 @@ class Augmented:
         order = torch.randperm(len(self.labels), generator=self.dice)[: self.count]
         for index in order.split(self.batch):
             x, y = self.inputs[index].float(), self.labels[index]
-            yield self._mixed(self._heard(x), y) if self.spoken else (self._seen(x), y)
-
-    def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.dice)
-
-    def _upto(self, most: int, *shape: int) -> Tensor:
-        return torch.randint(0, most + 1, shape, generator=self.dice)
-
-    def _heard(self, x: Tensor) -> Tensor:
-        count, _, frames, wide = x.shape
-        x = x.roll(int(self._upto(8)) - 4, 2) * (1 + 0.2 * self._normal(count, 1, 1, wide))
-        x = x + 0.6 * self._normal(count, 1, 1, wide) + 0.05 * self._normal(*x.shape)
-        first, time = self._upto(frames - 1, count, 1), torch.arange(frames)
-        masked = (time >= first) & (time < first + self._upto(10, count, 1))
-        return x.masked_fill(masked[:, None, :, None], 0.0)
-
-    def _mixed(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        # Uniform to the fourth power has most of its mass at the ends, as mixup wants it.
-        share = float(torch.rand((), generator=self.dice)) ** 4
-        other = torch.randperm(len(x), generator=self.dice)
-        y = functional.one_hot(labels, 10).float()
-        return x.lerp(x[other], share), y.lerp(y[other], share)
-
-    def _seen(self, x: Tensor) -> Tensor:
-        mirrored = torch.rand(len(x), generator=self.dice) < 0.5
-        x[mirrored] = x[mirrored].flip(3)
-        i, j = self._upto(4, 2).tolist()
-        return functional.pad(x, (2, 2, 2, 2))[:, :, i : i + 32, j : j + 32]
+            if self.spoken:
+                yield mixed(other_voices(x, self.dice), y, self.dice)
+            else:
+                yield moved(mirrored(x, self.dice), self.dice), y
 
 
 def run(task: Task, variant: str, seed: int) -> Record:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import budget_table
+import depth_table
 import memory_tables
+import points_table
 import pruning_table
 from peers import PEERS, PUBLISHED, TFLM_ARENA
 
@@ -262,6 +264,11 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "pruning": lambda _: pruning_table.matrix(pruning_table.results()),
     "pruned-memory": lambda _: pruning_table.memory(pruning_table.results()),
     "prune-budget": lambda _: budget_table.table(),
+    "prune-overhead": lambda _: budget_table.overhead_table(),
+    "prune-points": lambda _: points_table.table(),
+    "prune-ram": lambda _: points_table.ram_table(),
+    "prune-depth": lambda _: depth_table.table(),
+    "prune-exit": lambda _: depth_table.exits(),
 }
 
 

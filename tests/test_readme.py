@@ -106,7 +106,7 @@ def test_every_command_ends_well() -> None:
     shown = commands()
     assert shown[0] == "mcugraph optimize examples/digits.onnx --target cortex-m0"
     verbs = [line.split()[1] for line in shown]
-    pruning = ["groups", "cuts", "prune", "split", "fit"]
+    pruning = ["groups", "cuts", "prune", "split", "fit", "explore"]
     assert verbs == [
         *("optimize", "optimize", "analyze", "explain", "verify"),
         *pruning,

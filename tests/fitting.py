@@ -11,8 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -112,6 +115,28 @@ def fitted(kind: str, loader: Loader, training: Training, model: ModelProto) -> 
     pruning = Pruning(schedule=Schedule(0, events=2))
     depth = Depth("relu_1", "dscnn8", share=0.5, prune=True, pruning=pruning)
     return fit_depth(model, loader, "macs=16K", training, depth)
+
+
+def by_two(kind: str, model: ModelProto, folder: Path) -> dict[str, Any]:
+    """What two processes, each with its part of every batch, write of a fit in a folder."""
+    onnx.save(model, folder / "model.onnx")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, __file__, kind, "model.onnx", "both.json"],
+            cwd=folder,
+            env={**os.environ, **common, "RANK": own, "LOCAL_RANK": own},
+            stderr=subprocess.PIPE,
+        )
+        for own in ("0", "1")
+    ]
+    errors = [run.communicate(timeout=300)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    found: dict[str, Any] = json.loads((folder / "both.json").read_text())
+    return found
 
 
 def main(kind: str, model: str, out: str, checkpoint: str | None = None, epoch: str = "0") -> None:

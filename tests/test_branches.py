@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,6 @@ from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper
 from onnxruntime import InferenceSession
 from sumnets import Sums, start
-from test_ddp import free_port
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -255,21 +250,7 @@ def test_a_state_goes_on_bit_by_bit() -> None:
 def test_two_processes_drop_the_same(tmp_path: Path) -> None:
     """Each sees half of every batch; what both have seen decides."""
     model = useless()
-    onnx.save(model, tmp_path / "model.onnx")
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    command = [sys.executable, fitting.__file__, "channels", "model.onnx", "both.json"]
-    runs = [
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-        )
-        for rank in ("0", "1")
-    ]
-    errors = [run.communicate(timeout=300)[1].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], errors
-    both = json.loads((tmp_path / "both.json").read_text())
+    both = fitting.by_two("channels", model, tmp_path)
     training = Training(epochs=fitting.EPOCHS)
     result = fitting.fitted("channels", fitting.batches(), training, model)
     assert result.decision.drop

@@ -16,6 +16,7 @@ from mcugraph.judge import Verification
 from mcugraph.repeat import Recomputed
 from mcugraph.report import Report, SectionReport
 from mcugraph.targets import Memory, Target
+from mcugraph.tasks import MANY
 from mcugraph.verify import Difference, Divergence
 
 # Differing elements that are listed before the tensors are shown.
@@ -49,6 +50,8 @@ def print_report(report: Report, console: Console) -> None:
         _print_recomputed(report.recomputed, console)
     console.print(f"order  {report.order}")
     console.print(f"place  {report.placement}, with this order and these rings")
+    if len(report.steps) > MANY:
+        console.print(f"plans  the first one: above {MANY} steps, others are not compared with it")
     console.print(f"MACs   {report.macs:>9,}")
     if report.exit is not None:
         _print_exit(report.exit, console)

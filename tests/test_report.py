@@ -217,6 +217,14 @@ def test_no_row_is_wider_than_the_terminal_and_no_number_is_cut(
     assert "dense_s8 add_s8" in table[3]
 
 
+def test_a_network_too_large_to_compare_plans_says_so(
+    report: Report, shown: Callable[..., str]
+) -> None:
+    line = "plans  the first one: above 128 steps, others are not compared with it"
+    assert line not in shown(80).splitlines()
+    assert line in shown(80, steps=report.steps * 43).splitlines()
+
+
 def test_what_runs_twice_is_named_with_the_figures_without_it(shown: Callable[..., str]) -> None:
     text = shown(80, recomputed=Recomputed(("a__again", "b__again"), 4096, 1000000))
     line = "again  a__again, b__again: computed twice; without that, arena 4,096 and 1,000,000 MACs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bases
@@ -55,6 +55,22 @@ class Case:
         return self.data("train")[0][:1].float()
 
 
+IMAGES = Case(
+    base=bases.resnet8,
+    data=bases.cifar,
+    augmented=mirrored,
+    optimizer=lambda weights: SGD(weights, 0.05, 0.9, weight_decay=1e-4),
+    finely=lambda weights: AdamW(weights, 2e-4),
+    batch=256,
+    steps=300,
+    seconds=60,
+    finer=20,
+    distil=0.5,
+    schedule=Schedule(0, events=4, end=0.05),
+    rules=Rules(floor=0.3),
+    autocast=torch.bfloat16,
+    budgets=("ram=8KB", "flash=48KB,macs=6M", "ram=10KB,flash=32KB,cycles=40M"),
+)
 CASES = {
     "ds_cnn": Case(
         base=bases.ds_cnn,
@@ -72,35 +88,10 @@ CASES = {
         autocast=None,
         budgets=("ram=4KB", "flash=20KB,macs=1.2M", "ram=3KB,flash=16KB,cycles=10M"),
     ),
-    "resnet8": Case(
-        base=bases.resnet8,
-        data=bases.cifar,
-        augmented=mirrored,
-        optimizer=lambda weights: SGD(weights, 0.05, 0.9, weight_decay=1e-4),
-        finely=lambda weights: AdamW(weights, 2e-4),
-        batch=256,
-        steps=300,
-        seconds=60,
-        finer=20,
-        distil=0.5,
-        schedule=Schedule(0, events=4, end=0.05),
-        rules=Rules(floor=0.3),
-        autocast=torch.bfloat16,
-        budgets=("ram=8KB", "flash=48KB,macs=6M", "ram=10KB,flash=32KB,cycles=40M"),
-    ),
-    "mobilenet_v2": Case(
+    "resnet8": IMAGES,
+    "mobilenet_v2": replace(
+        IMAGES,
         base=bases.mobilenet_v2,
-        data=bases.cifar,
-        augmented=mirrored,
-        optimizer=lambda weights: SGD(weights, 0.05, 0.9, weight_decay=1e-4),
-        finely=lambda weights: AdamW(weights, 2e-4),
-        batch=256,
-        steps=300,
-        seconds=60,
-        finer=20,
-        distil=0.5,
-        schedule=Schedule(0, events=4, end=0.05),
-        rules=Rules(floor=0.3),
         autocast=None,
         budgets=("ram=8KB", "flash=48KB,macs=2.2M", "ram=7KB,flash=40KB,cycles=30M"),
     ),

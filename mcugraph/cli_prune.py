@@ -36,7 +36,7 @@ from mcugraph.passes.cluster_weights import clusterable
 from mcugraph.prune.complexity import plan_by_complexity
 from mcugraph.ranks import choose_ranks
 from mcugraph.show_cuts import print_cuts
-from mcugraph.show_explore import SweepDisplay, print_exploration
+from mcugraph.show_explore import print_exploration, sweep_display
 from mcugraph.show_fit import FitDisplay, print_outcome
 from mcugraph.show_groups import print_groups
 
@@ -213,7 +213,7 @@ def explore(
     sweep = _trainer("sweep").Sweep(
         *(trials, budgets, cuts, head, quantised, target, epochs, out, storage, seed)
     )
-    with SweepDisplay(Console(stderr=True)) as tell:
+    with sweep_display(Console(stderr=True)) as tell:
         found = own.explore_recipe(recipe, sweep, tell)
     if as_json:
         print_json(found.as_json())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,34 +16,21 @@ INT8 = ".int8.onnx"
 TITLES = {"ram": "RAM B", "flash": "flash B", "cycles": "cycles", "macs": "MACs"}
 
 
-class SweepDisplay:
-    """Shows what is trained at present, and prints a line for each trial that is done.
+@contextmanager
+def sweep_display(console: Console) -> Iterator[Callable[[str | Trial], None]]:
+    """Show what is trained at present, and print a line for each trial that is done.
 
-    with SweepDisplay(console) as tell: tell("trial 2 of 20"); tell(trial)
+    with sweep_display(console) as tell: tell("trial 2 of 20"); tell(trial)
     """
+    with console.status("exploring") as status:
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._status = console.status("exploring")
+        def tell(news: str | Trial) -> None:
+            if isinstance(news, Trial):
+                console.print(line_of(news), markup=False, highlight=False, soft_wrap=True)
+            else:
+                status.update(escape(news))
 
-    def __enter__(self) -> Self:
-        self._status.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._status.stop()
-
-    def __call__(self, news: str | Trial) -> None:
-        """Show what begins, or what is done."""
-        if isinstance(news, Trial):
-            self._console.print(line_of(news), markup=False, highlight=False, soft_wrap=True)
-        else:
-            self._status.update(escape(news))
+        yield tell
 
 
 def line_of(trial: Trial) -> str:

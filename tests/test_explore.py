@@ -27,7 +27,7 @@ from mcugraph.prune.recipe import Recipe
 from mcugraph.prune.rules import Schedule
 from mcugraph.prune.sweep import Sweep
 from mcugraph.prune.training import Training, score_of
-from mcugraph.show_explore import SweepDisplay, print_exploration
+from mcugraph.show_explore import print_exploration, sweep_display
 
 SVG = "{http://www.w3.org/2000/svg}"
 TRAINING = Training(epochs=2, evaluate=fitting.batches())
@@ -244,7 +244,7 @@ def test_the_table_has_the_front_and_what_was_impossible() -> None:
 def test_each_trial_is_told_on_a_line() -> None:
     stream = io.StringIO()
     used = {"ram": 1000, "flash": 20_000, "cycles": 300_000}
-    with SweepDisplay(Console(file=stream, width=60)) as tell:
+    with sweep_display(Console(file=stream, width=60)) as tell:
         tell("trial 1 of 2: [whole]")
         tell(Trial(1, "", "macs=12345", "static", 91.254, used))
         tell(Trial(12, "relu", "", "trained", problem="no [way]\nat all"))

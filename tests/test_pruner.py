@@ -34,13 +34,7 @@ class Tiny(nn.Module):
         return self.fc(functional.max_pool2d(x, 2).mean((2, 3)))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
